@@ -1,1 +1,30 @@
-//! Placeholder.
+//! The Kafka server: listeners, one handler per API, partitions on the log, and the door in process.
+//!
+//! Duty: speak the Kafka protocol to unmodified clients over the commit log of this node, and offer the same
+//! log to code in this process through [`client::door::Door`].
+//!
+//! Main types: [`BrokerConfig`] (everything `server.properties` can say that this broker honours),
+//! [`Broker::start`], [`BrokerHandle`].
+//!
+//! Not its duty: how bytes lie on disk (`log`), what the cluster state is (`meta`), what a consumer group
+//! decides (`coordinator`), MQTT.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let (config, _notes) = broker::BrokerConfig::from_properties([
+//!     ("log.dirs", "/var/lib/tributary"), ("listeners", "PLAINTEXT://127.0.0.1:9092")])?;
+//! let handle = broker::Broker::start(config).await?;
+//! println!("Kafka listens on {}", handle.listeners()[0].address);
+//! handle.shutdown().await;
+//! # Ok(()) }
+//! ```
+
+pub mod config;
+mod error;
+mod server;
+
+pub use config::{
+    BrokerConfig, ConfigNote, ConfigProblem, ConfigProblems, Endpoint, ListenerConfig, SecurityProtocol,
+};
+pub use error::BrokerError;
+pub use server::{BoundListener, Broker, BrokerHandle};

@@ -1,0 +1,29 @@
+use std::io;
+use std::path::PathBuf;
+
+/// Why the broker could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BrokerError {
+    /// A listener's address could not be bound.
+    #[error("listener {name} cannot listen on {address}")]
+    Bind {
+        /// Listener name, `PLAINTEXT` and the like.
+        name: String,
+        /// `host:port` as configured.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The data directory cannot be used.
+    #[error("data directory {}", path.display())]
+    DataDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The settings contradict what stands in the data directory.
+    #[error("{0}")]
+    Config(String),
+}
