@@ -1,1 +1,27 @@
-//! Placeholder.
+//! The MQTT broker: MQTT 3.1, 3.1.1 and 5 over the commit log.
+//!
+//! Duty: listeners, sessions, subscriptions, retained messages and wills; every message published becomes a
+//! record behind the [`Door`](client::door::Door), every message delivered comes from there. Main types:
+//! [`Server`], [`MqttHandle`], [`MqttConfig`].
+//!
+//! Not its duty: storing anything itself, speaking Kafka, reading configuration files, printing.
+//!
+//! ```no_run
+//! # async fn example(door: std::sync::Arc<dyn client::door::Door>) -> Result<(), mqtt::MqttError> {
+//! let mut config = mqtt::MqttConfig::default();
+//! config.listeners.push(mqtt::ListenerConfig::new(([127, 0, 0, 1], 1883).into()));
+//! let server = mqtt::Server::start(config, door).await?;
+//! println!("listening on {:?}", server.addresses());
+//! server.shutdown().await;
+//! # Ok(()) }
+//! ```
+
+mod auth;
+mod config;
+mod error;
+mod server;
+
+pub use auth::{Authenticator, Credentials, Verdict};
+pub use config::{AutoCreate, Limits, ListenerConfig, MqttConfig, RouteConfig, RouteKey};
+pub use error::MqttError;
+pub use server::{MqttHandle, Server};

@@ -1,0 +1,194 @@
+//! What the MQTT server can be told, with Mosquitto's own names wherever Mosquitto has one.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::auth::Authenticator;
+
+/// Everything [`Server::start`](crate::Server::start) needs besides the door.
+#[derive(Clone, Debug)]
+pub struct MqttConfig {
+    /// Where to listen; at least one.
+    pub listeners: Vec<ListenerConfig>,
+    /// Bounds that hold for the whole server or for each client.
+    pub limits: Limits,
+    /// Explicit routes in order of precedence; what none of them matches takes the default route.
+    pub routes: Vec<RouteConfig>,
+    /// Which Kafka topics may be created on the way.
+    pub auto_create: AutoCreate,
+    /// Mosquitto's `sys_interval`: pause between two publications of `$SYS`; `None` switches `$SYS` off.
+    pub sys_interval: Option<Duration>,
+    /// What `$SYS/broker/version` says.
+    pub version: String,
+    /// Partitions of `__mqtt_sessions` and `__mqtt_retained` when they are created.
+    pub internal_partitions: i32,
+    /// Checks user names and passwords; `None` = there are no users (see [`ListenerConfig::allow_anonymous`]).
+    pub authenticator: Option<Arc<dyn Authenticator>>,
+    /// How often cursors of QoS 1 sessions reach the log at the latest.
+    pub checkpoint_interval: Duration,
+    /// How long `shutdown` lets connections finish before it drops them.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for MqttConfig {
+    fn default() -> Self {
+        Self {
+            listeners: Vec::new(),
+            limits: Limits::default(),
+            routes: Vec::new(),
+            auto_create: AutoCreate::default(),
+            sys_interval: Some(Duration::from_secs(10)),
+            version: concat!("tributary version ", env!("CARGO_PKG_VERSION")).to_owned(),
+            internal_partitions: 4,
+            authenticator: None,
+            checkpoint_interval: Duration::from_millis(500),
+            shutdown_grace: Duration::from_secs(2),
+        }
+    }
+}
+
+/// One listening socket and the rules that hold for clients that come through it.
+#[derive(Clone, Debug)]
+pub struct ListenerConfig {
+    /// Address to bind; port 0 picks a free one ([`MqttHandle::addresses`](crate::MqttHandle::addresses) says which).
+    pub address: SocketAddr,
+    /// `max_connections`: clients of this listener at one time; `None` = only the server's limit.
+    pub max_connections: Option<usize>,
+    /// `max_qos`: highest QoS a client may publish with (0, 1 or 2).
+    pub max_qos: u8,
+    /// `max_topic_alias`: aliases a v5 client may set; 0 switches them off.
+    pub max_topic_alias: u16,
+    /// `mount_point`: prefix put before every topic of these clients, e.g. `site1/`.
+    pub mount_point: Option<String>,
+    /// `allow_anonymous`: clients without a user name may connect. With no authenticator a user name is not
+    /// checked when this is set, and every client is refused when it is not.
+    pub allow_anonymous: bool,
+    /// `allow_zero_length_clientid`: the server makes up an id for a client that gives none.
+    pub allow_zero_length_clientid: bool,
+    /// `auto_id_prefix`: what made-up ids begin with.
+    pub auto_id_prefix: String,
+    /// `use_username_as_clientid`.
+    pub use_username_as_clientid: bool,
+}
+
+impl ListenerConfig {
+    /// Mosquitto's defaults on `address`, with `allow_anonymous` set.
+    pub fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            max_connections: None,
+            max_qos: 2,
+            max_topic_alias: 10,
+            mount_point: None,
+            allow_anonymous: true,
+            allow_zero_length_clientid: true,
+            auto_id_prefix: "auto-".to_owned(),
+            use_username_as_clientid: false,
+        }
+    }
+}
+
+/// Bounds; where a peer can run into one, it gets the protocol's own answer.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// `global_max_clients`: network connections of all listeners at one time.
+    pub max_connections: usize,
+    /// `max_packet_size`: largest packet accepted, bytes of the whole packet. Mosquitto's 0 (no limit) is the
+    /// protocol's 268,435,460.
+    pub max_packet_size: u32,
+    /// Largest first packet (CONNECT) accepted, bytes: it comes before any authentication.
+    pub max_connect_size: u32,
+    /// How long a new connection may take to send its CONNECT.
+    pub connect_timeout: Duration,
+    /// `max_inflight_messages`: QoS 1 and 2 messages under way to a client (its own receive maximum may lower
+    /// it), and the receive maximum told to v5 clients. Mosquitto's 0 is 65,535.
+    pub max_inflight_messages: u16,
+    /// `max_queued_messages`: messages held in memory for one client. QoS 1 and 2 beyond it stay in the log
+    /// and are read from there, QoS 0 beyond it are dropped. Mosquitto's 0 is [`usize::MAX`].
+    pub max_queued_messages: usize,
+    /// `max_queued_bytes`: payload bytes held in memory for one client; beyond it as above.
+    pub max_queued_bytes: usize,
+    /// Publishes of one client that wait for the log; past it the socket is not read.
+    pub max_publishes_under_way: usize,
+    /// `max_keepalive`: longest keep alive granted to v5 clients, seconds; 0 = any, none included.
+    pub max_keepalive: u16,
+    /// `persistent_client_expiration`: a persistent session without a connection is removed after this.
+    /// `None` = only what the client asked for.
+    pub persistent_client_expiration: Option<Duration>,
+    /// Persistent sessions kept, connected or not; past it CONNECT is refused with "quota exceeded".
+    pub max_sessions: usize,
+    /// Subscriptions of one session; past it SUBSCRIBE answers "quota exceeded".
+    pub max_subscriptions: usize,
+    /// Levels of a topic name or filter.
+    pub max_topic_levels: usize,
+    /// Retained messages kept; past it a new one is refused with "quota exceeded".
+    pub max_retained: usize,
+    /// `retain_available`: retained messages are accepted.
+    pub retain_available: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 65_536,
+            max_packet_size: 268_435_460,
+            max_connect_size: 1 << 20,
+            connect_timeout: Duration::from_secs(10),
+            max_inflight_messages: 20,
+            max_queued_messages: 1000,
+            max_queued_bytes: 8 << 20,
+            max_publishes_under_way: 1024,
+            max_keepalive: 0,
+            persistent_client_expiration: None,
+            max_sessions: 1_000_000,
+            max_subscriptions: 100_000,
+            max_topic_levels: 200,
+            max_retained: 1_000_000,
+            retain_available: true,
+        }
+    }
+}
+
+/// `filter → topic, key, partitions`.
+#[derive(Clone, Debug)]
+pub struct RouteConfig {
+    /// MQTT topic filter, e.g. `plant/+/press/#`.
+    pub filter: String,
+    /// Kafka topic for what the filter matches.
+    pub topic: String,
+    /// What becomes the record's key.
+    pub key: RouteKey,
+    /// Partitions when the topic is created by this route; `None` = the broker's `num.partitions`.
+    pub partitions: Option<i32>,
+}
+
+/// What becomes the key of a routed record. Whatever it is, records of one MQTT topic go to one partition, so
+/// their order is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteKey {
+    /// The whole MQTT topic (the default).
+    Topic,
+    /// One level of the MQTT topic, from 0; the whole topic when it has fewer levels.
+    Level(usize),
+    /// No key.
+    None,
+}
+
+/// Automatic creation of Kafka topics.
+#[derive(Clone, Debug)]
+pub struct AutoCreate {
+    /// Topics that the default route may create, counted over all topics that are not internal; what would
+    /// need one more goes to [`AutoCreate::overflow_topic`].
+    pub max_topics: usize,
+    /// Kafka topic of last resort.
+    pub overflow_topic: String,
+    /// Partitions of a topic created by the default route; `None` = the broker's `num.partitions`.
+    pub partitions: Option<i32>,
+}
+
+impl Default for AutoCreate {
+    fn default() -> Self {
+        Self { max_topics: 1000, overflow_topic: "mqtt-overflow".to_owned(), partitions: None }
+    }
+}
