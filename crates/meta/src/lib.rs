@@ -4,3 +4,5 @@
 //! `__cluster_metadata-0` in Kafka's own format and replayed into an immutable image.
 //!
 //! Not its duty: the partitions' data (`log`, `broker`), sockets.
+
+pub mod config;

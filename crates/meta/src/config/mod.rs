@@ -1,0 +1,36 @@
+//! Which configurations exist, and what holds where: one table for topics, one for the broker.
+
+mod broker_table;
+mod definition;
+mod effective;
+mod topic_table;
+
+pub use definition::{ConfigDef, ConfigType, Update, Validator, split_list};
+pub use effective::{BrokerProperties, ConfigSource, Effective, Synonym, TopicConfig};
+
+/// All topic configurations, sorted by name.
+pub fn topic_configs() -> &'static [ConfigDef] {
+    topic_table::TOPIC_CONFIGS
+}
+
+/// All broker configurations, sorted by name.
+pub fn broker_configs() -> &'static [ConfigDef] {
+    broker_table::BROKER_CONFIGS
+}
+
+/// Looks a topic configuration up.
+pub fn topic_config(name: &str) -> Option<&'static ConfigDef> {
+    find(topic_configs(), name)
+}
+
+/// Looks a broker configuration up.
+pub fn broker_config(name: &str) -> Option<&'static ConfigDef> {
+    find(broker_configs(), name)
+}
+
+fn find(table: &'static [ConfigDef], name: &str) -> Option<&'static ConfigDef> {
+    table.binary_search_by(|def| def.name.cmp(name)).ok().and_then(|index| table.get(index))
+}
+
+#[cfg(test)]
+mod tests;
