@@ -1,1 +1,21 @@
-//! Placeholder.
+//! One partition on disk, and one journal per data directory.
+#![forbid(unsafe_code)]
+
+mod clock;
+mod config;
+mod dir;
+mod error;
+mod log;
+mod storage;
+mod types;
+
+pub use clock::{Clock, SystemClock};
+pub use config::{CleanupPolicy, LogConfig, LogDirConfig, Thousandths, Threads, TimestampType};
+pub use dir::{LogDir, LogEvents, NewLog, RecoveredLog, RecoveryReport, RefusedLog};
+pub use error::LogError;
+pub use log::Log;
+pub use storage::{DirEntry, OpenMode, RealStorage, Storage, StorageFile, StorageLock};
+pub use types::{
+    AbortedTxn, ActiveProducer, AppendBatches, Appended, EpochEnd, Origin, ReadLimit, ReadRequest, ReadSlice,
+    TimestampOffset, TopicId, TopicPartition,
+};
