@@ -1,6 +1,8 @@
 //! Configuration by Kafka's own property names, with Kafka's defaults and texts.
 
 mod parse;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -67,21 +69,7 @@ impl ClientConfig {
     }
 
     fn read(values: &mut Values, role: Role) -> Result<Self, ConfigError> {
-        let mut bootstrap_servers = values.list("bootstrap.servers", "")?;
-        if role == Role::Admin {
-            bootstrap_servers.extend(values.list("bootstrap.controllers", "")?);
-        }
-        if bootstrap_servers.is_empty() && !values.has("bootstrap.servers") {
-            return Err(ConfigError::Missing("bootstrap.servers".to_owned()));
-        }
-        for url in &bootstrap_servers {
-            check_address(url)?;
-        }
-        if bootstrap_servers.is_empty() {
-            return Err(ConfigError::Message(
-                "No resolvable bootstrap urls given in bootstrap.servers".to_owned(),
-            ));
-        }
+        let bootstrap_servers = bootstrap_servers(values, role)?;
         let protocol = values.one_of_any_case(
             "security.protocol",
             "PLAINTEXT",
@@ -115,11 +103,11 @@ impl ClientConfig {
             } else {
                 String::new()
             },
-            request_timeout: values.duration("request.timeout.ms", 30_000, 0)?,
+            request_timeout: values.duration_int("request.timeout.ms", 30_000, 0)?,
             default_api_timeout: if role == Role::Producer {
                 Duration::from_secs(60)
             } else {
-                values.duration("default.api.timeout.ms", 60_000, 0)?
+                values.duration_int("default.api.timeout.ms", 60_000, 0)?
             },
             metadata_max_age: values.duration("metadata.max.age.ms", 300_000, 0)?,
             retry_backoff: values.duration("retry.backoff.ms", 100, 0)?,
@@ -164,6 +152,29 @@ pub(crate) enum Role {
     Admin,
 }
 
+fn bootstrap_servers(values: &mut Values, role: Role) -> Result<Vec<String>, ConfigError> {
+    let mut servers = values.list("bootstrap.servers", "")?;
+    if role == Role::Admin {
+        servers.extend(values.list("bootstrap.controllers", "")?);
+    }
+    for url in &servers {
+        check_address(url)?;
+    }
+    if !servers.is_empty() {
+        return Ok(servers);
+    }
+    Err(match role {
+        Role::Admin => {
+            ConfigError::Message("You must set either bootstrap.servers or bootstrap.controllers".to_owned())
+        }
+        _ if values.has("bootstrap.servers") => ConfigError::Message(
+            "Configuration 'bootstrap.servers' must not be empty. Valid values include: any non-empty value"
+                .to_owned(),
+        ),
+        _ => ConfigError::Missing("bootstrap.servers".to_owned()),
+    })
+}
+
 /// `host:port`, `[v6]:port`, optionally with a `PROTOCOL://` in front, as Kafka accepts it.
 fn check_address(url: &str) -> Result<(), ConfigError> {
     let invalid = || ConfigError::Message(format!("Invalid url in bootstrap.servers: {url}"));
@@ -171,7 +182,13 @@ fn check_address(url: &str) -> Result<(), ConfigError> {
     if host.is_empty() {
         return Err(invalid());
     }
-    port.parse::<u16>().map(|_| ()).map_err(|_| invalid())
+    match port.parse::<u32>() {
+        Err(_) => Err(invalid()),
+        Ok(port) if port > u32::from(u16::MAX) => {
+            Err(ConfigError::Message(format!("Invalid port in bootstrap.servers: {url}")))
+        }
+        Ok(_) => Ok(()),
+    }
 }
 
 pub(crate) fn split_address(url: &str) -> Option<(&str, &str)> {
@@ -409,10 +426,10 @@ fn idempotence_possible(
     match conflict {
         Some(text) if asked_for => Err(ConfigError::Message(text.to_owned())),
         Some(_) => Ok(false),
-        None if max_in_flight > 5 => Err(ConfigError::Message(
-            "Must set max.in.flight.requests.per.connection to at most 5 to use the idempotent producer."
-                .to_owned(),
-        )),
+        None if max_in_flight > 5 => Err(ConfigError::Message(format!(
+            "To use the idempotent producer, max.in.flight.requests.per.connection must be set to at most 5. \
+             Current value is {max_in_flight}."
+        ))),
         None => Ok(true),
     }
 }
@@ -482,6 +499,11 @@ impl ConsumerConfig {
         let mut values = Values::new(properties);
         let mut client = ClientConfig::read(&mut values, Role::Consumer)?;
         let group_id = values.optional("group.id")?;
+        if group_id.as_ref().is_some_and(|id| id.trim().is_empty()) {
+            return Err(ConfigError::Message(
+                "The configured group.id should not be an empty string or whitespace.".to_owned(),
+            ));
+        }
         let group_instance_id = values.optional_non_empty("group.instance.id")?;
         let protocol = values.one_of_any_case("group.protocol", "classic", &["CONSUMER", "CLASSIC"])?;
         if !protocol.eq_ignore_ascii_case("classic") {

@@ -161,7 +161,7 @@ impl Values {
         default: &str,
         allowed: &[&str],
     ) -> Result<String, ConfigError> {
-        let value = self.get(name).unwrap_or(default).to_owned();
+        let value = self.get(name).unwrap_or(default).trim().to_owned();
         if allowed.contains(&value.as_str()) {
             return Ok(value);
         }
@@ -174,7 +174,7 @@ impl Values {
         default: &str,
         allowed: &[&str],
     ) -> Result<String, ConfigError> {
-        let value = self.get(name).unwrap_or(default).to_owned();
+        let value = self.get(name).unwrap_or(default).trim().to_owned();
         if allowed.iter().any(|a| a.eq_ignore_ascii_case(&value)) {
             return Ok(value);
         }

@@ -4,6 +4,8 @@
 
 mod simple;
 mod sticky;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
