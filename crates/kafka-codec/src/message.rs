@@ -39,3 +39,34 @@ pub trait Request: Message {
     /// What answers it, in the same version.
     type Response: Message;
 }
+
+/// Refuses versions that the schema of `M` does not have.
+pub(crate) fn decodable<M: Message>(version: i16) -> Result<(), DecodeError> {
+    if M::VERSIONS.contains(&version) {
+        return Ok(());
+    }
+    Err(DecodeError::UnsupportedVersion { message: M::NAME, version })
+}
+
+/// Refuses versions that the schema of `M` does not have.
+pub(crate) fn encodable<M: Message>(version: i16) -> Result<(), EncodeError> {
+    if M::VERSIONS.contains(&version) {
+        return Ok(());
+    }
+    Err(EncodeError::UnsupportedVersion { message: M::NAME, version })
+}
+
+/// A field that is not nullable in this version.
+pub(crate) fn non_null<'a, T>(
+    value: &'a Option<T>,
+    field: &'static str,
+    version: i16,
+) -> Result<&'a T, EncodeError> {
+    value.as_ref().ok_or(EncodeError::Null { field, version })
+}
+
+/// The answer to a field that this version does not have, although it holds something.
+#[cold]
+pub(crate) fn unsupported(field: &'static str, version: i16) -> Result<(), EncodeError> {
+    Err(EncodeError::UnsupportedField { field, version })
+}

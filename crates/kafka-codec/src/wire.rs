@@ -633,3 +633,16 @@ pub fn put_array<T>(
     put_len(w, "array", Some(elements.len()), flexible)?;
     elements.iter().try_for_each(|e| element(w, e))
 }
+
+/// Appends a nullable array. Errors as [`put_array`].
+pub fn put_nullable_array<T>(
+    w: &mut Vec<u8>,
+    elements: Option<&[T]>,
+    flexible: bool,
+    element: impl FnMut(&mut Vec<u8>, &T) -> Result<(), EncodeError>,
+) -> Result<(), EncodeError> {
+    match elements {
+        Some(elements) => put_array(w, elements, flexible, element),
+        None => put_len(w, "array", None, flexible),
+    }
+}
