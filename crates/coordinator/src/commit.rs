@@ -1,0 +1,256 @@
+//! OffsetCommit, OffsetFetch, OffsetDelete, and what retention does to offsets.
+
+use kafka_codec::{ErrorCode, Uuid};
+
+use crate::classic::{ClassicGroup, ClassicState};
+use crate::offsets::CommittedOffset;
+use crate::output::RequestId;
+use crate::records::{group_tombstone, offset_record};
+use crate::reply::{Committed, CommittedTopic, Fetched, FetchedTopic, OffsetsDeleted, Response};
+use crate::request::{CommitPartition, FetchTopic, OffsetCommit, OffsetDelete, OffsetFetch};
+use crate::shard::{Cx, Effect, Group, Tables};
+use crate::timers::TimerKey;
+
+/// Records written by one round of retention; the rest follows in the next round at once.
+const RETENTION_RECORDS_MAX: usize = 1_000;
+
+impl ClassicGroup {
+    /// Whether this member may commit offsets now.
+    fn validate_commit(&self, commit: &OffsetCommit) -> Result<(), ErrorCode> {
+        if self.is(ClassicState::Dead) {
+            return Err(ErrorCode::CoordinatorNotAvailable);
+        }
+        if commit.generation < 0 && self.is(ClassicState::Empty) {
+            // An administrator, or a consumer that assigns its partitions itself.
+            return Ok(());
+        }
+        if commit.generation >= 0 || !commit.member.is_empty() || commit.instance.is_some() {
+            self.validate_member(&commit.member, commit.instance.as_deref())?;
+            if commit.generation != self.generation {
+                return Err(ErrorCode::IllegalGeneration);
+            }
+        } else if !self.is(ClassicState::Empty) {
+            return Err(ErrorCode::UnknownMemberId);
+        }
+        if self.is(ClassicState::CompletingRebalance) {
+            // The member knows the new generation and not yet what it owns in it.
+            return Err(ErrorCode::RebalanceInProgress);
+        }
+        Ok(())
+    }
+
+    /// From when on the retention time of an offset counts; `None` while the offset is in use.
+    fn retention_start_ms(&self, offset: &CommittedOffset) -> Option<i64> {
+        if self.protocol_type.is_none() {
+            return Some(offset.commit_ms);
+        }
+        match self.state {
+            ClassicState::Empty => Some(self.state_since_ms.unwrap_or(offset.commit_ms)),
+            ClassicState::Stable if self.uses_consumer_protocol() && self.subscribed_topics.is_some() => {
+                Some(offset.commit_ms)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Tables {
+    pub fn commit(&mut self, request: RequestId, commit: OffsetCommit, cx: &mut Cx<'_>) {
+        if let Err(error) = self.validate_commit(&commit) {
+            return cx.reply(request, Response::OffsetCommit(Committed::failed(&commit, error)));
+        }
+        if let Some(Group::Classic(group)) = self.groups.get(&commit.group)
+            && matches!(group.state, ClassicState::Stable | ClassicState::PreparingRebalance)
+        {
+            group.touch(&commit.member, cx);
+        }
+        let expire_ms = commit.retention_ms.map(|keep| cx.now.wall_ms.saturating_add(keep));
+        let mut topics = Vec::with_capacity(commit.topics.len());
+        for topic in &commit.topics {
+            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            for asked in &topic.partitions {
+                let error = match commit_one(&commit.group, &topic.name, topic.id, asked, expire_ms, cx) {
+                    Ok(()) => ErrorCode::None,
+                    Err(error) => error,
+                };
+                partitions.push((asked.partition, error));
+            }
+            topics.push(CommittedTopic { name: topic.name.clone(), id: topic.id, partitions });
+        }
+        cx.defer(request, Response::OffsetCommit(Committed { topics }));
+    }
+
+    fn validate_commit(&self, commit: &OffsetCommit) -> Result<(), ErrorCode> {
+        match self.groups.get(&commit.group) {
+            Some(Group::Classic(group)) => group.validate_commit(commit),
+            None if commit.generation < 0 => Ok(()),
+            None if commit.knows_group_id_not_found => Err(ErrorCode::GroupIdNotFound),
+            None => Err(ErrorCode::IllegalGeneration),
+        }
+    }
+
+    pub fn fetch(&self, request: RequestId, fetch: OffsetFetch, cx: &mut Cx<'_>) {
+        let topics = match fetch.topics {
+            Some(topics) => topics.into_iter().map(|topic| self.fetch_topic(&fetch.group, topic)).collect(),
+            None => self.fetch_all(&fetch.group),
+        };
+        cx.defer(request, Response::OffsetFetch(Fetched { error: ErrorCode::None, topics }));
+    }
+
+    fn fetch_topic(&self, group: &str, topic: FetchTopic) -> FetchedTopic {
+        let partitions = topic
+            .partitions
+            .iter()
+            .map(|partition| {
+                let found = self.offsets.get(group, &topic.name, *partition);
+                let valid = found.filter(|found| !is_of_another_topic(found.topic_id, topic.id));
+                (*partition, ErrorCode::None, valid.cloned())
+            })
+            .collect();
+        FetchedTopic { name: topic.name, id: topic.id, partitions }
+    }
+
+    fn fetch_all(&self, group: &str) -> Vec<FetchedTopic> {
+        let mut topics: Vec<FetchedTopic> = Vec::new();
+        for (name, partition, value) in self.offsets.of_group(group) {
+            let entry = (partition, ErrorCode::None, Some(value.clone()));
+            match topics.last_mut().filter(|last| last.name == name) {
+                Some(last) => {
+                    last.id = last.id.or(value.topic_id);
+                    last.partitions.push(entry);
+                }
+                None => topics.push(FetchedTopic {
+                    name: name.to_owned(),
+                    id: value.topic_id,
+                    partitions: vec![entry],
+                }),
+            }
+        }
+        topics
+    }
+
+    pub fn delete_offsets(&mut self, request: RequestId, delete: OffsetDelete, cx: &mut Cx<'_>) {
+        let answer = match self.delete_offsets_of(&delete, cx) {
+            Ok(topics) => OffsetsDeleted { error: ErrorCode::None, topics },
+            Err(error) => OffsetsDeleted { error, topics: Vec::new() },
+        };
+        cx.defer(request, Response::OffsetDelete(answer));
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn delete_offsets_of(
+        &self,
+        delete: &OffsetDelete,
+        cx: &mut Cx<'_>,
+    ) -> Result<Vec<(String, Vec<(i32, ErrorCode)>)>, ErrorCode> {
+        let Some(Group::Classic(group)) = self.groups.get(&delete.group) else {
+            return Err(ErrorCode::GroupIdNotFound);
+        };
+        if !group.is(ClassicState::Empty) && !group.uses_consumer_protocol() {
+            return Err(ErrorCode::NonEmptyGroup);
+        }
+        let mut topics = Vec::with_capacity(delete.topics.len());
+        for (topic, partitions) in &delete.topics {
+            let in_use = group.is_subscribed_to(topic);
+            let outcome = if in_use { ErrorCode::GroupSubscribedToTopic } else { ErrorCode::None };
+            for partition in partitions {
+                if !in_use && self.offsets.get(&delete.group, topic, *partition).is_some() {
+                    let effect = Effect::offset_removed(&delete.group, topic, *partition);
+                    cx.record(offset_record(&delete.group, topic, *partition, None), effect);
+                }
+            }
+            topics.push((topic.clone(), partitions.iter().map(|partition| (*partition, outcome)).collect()));
+        }
+        Ok(topics)
+    }
+
+    /// Tombstones for every offset of deleted topics.
+    pub fn topics_deleted(&mut self, topics: &[String], cx: &mut Cx<'_>) {
+        for topic in topics {
+            for (group, partition) in self.offsets.of_topic(topic) {
+                let effect = Effect::offset_removed(group, topic, partition);
+                cx.record(offset_record(group, topic, partition, None), effect);
+            }
+        }
+    }
+
+    /// Removes what nobody used for the retention time: offsets, then groups left without members and offsets.
+    pub fn retention(&mut self, cx: &mut Cx<'_>) {
+        let from = self.retention_cursor.take().unwrap_or_default();
+        for (id, group) in self.groups.range(from..) {
+            if cx.out.records.len() >= RETENTION_RECORDS_MAX {
+                self.retention_cursor = Some(id.clone());
+                break;
+            }
+            let Group::Classic(group) = group;
+            let mut all_expired = true;
+            for (topic, partition, offset) in self.offsets.of_group(id) {
+                if group.is_subscribed_to(topic) || !is_expired(group, offset, cx) {
+                    all_expired = false;
+                    continue;
+                }
+                let effect = Effect::offset_removed(id, topic, partition);
+                cx.record(offset_record(id, topic, partition, None), effect);
+            }
+            if all_expired && group.is(ClassicState::Empty) && group.pending_join.is_empty() {
+                cx.record(group_tombstone(id), Effect::GroupRemoved(id.clone()));
+            }
+        }
+        let pause =
+            if self.retention_cursor.is_some() { 0 } else { cx.config.offsets_retention_check_interval_ms };
+        cx.timers.arm(TimerKey::Retention, cx.now.mono_ms + pause);
+    }
+}
+
+fn commit_one(
+    group: &str,
+    topic: &str,
+    topic_id: Option<Uuid>,
+    asked: &CommitPartition,
+    expire_ms: Option<i64>,
+    cx: &mut Cx<'_>,
+) -> Result<(), ErrorCode> {
+    let metadata = asked.metadata.clone().unwrap_or_default();
+    if metadata.len() > cx.config.offset_metadata_bytes_max {
+        return Err(ErrorCode::OffsetMetadataTooLarge);
+    }
+    let value = CommittedOffset {
+        offset: asked.offset,
+        leader_epoch: Some(asked.leader_epoch).filter(|epoch| *epoch >= 0),
+        metadata,
+        commit_ms: cx.now.wall_ms,
+        expire_ms,
+        // The record version with an expiry time has no room for the id.
+        topic_id: topic_id.filter(|id| *id != Uuid::ZERO && expire_ms.is_none()),
+        record_offset: -1,
+    };
+    let record = offset_record(group, topic, asked.partition, Some(&value));
+    let (group, topic) = (group.to_owned(), topic.to_owned());
+    cx.record(record, Effect::Offset { group, topic, partition: asked.partition, value: Some(value) });
+    Ok(())
+}
+
+/// An offset stored for a topic that was deleted and made anew says nothing about the new one.
+fn is_of_another_topic(stored: Option<Uuid>, asked: Option<Uuid>) -> bool {
+    matches!((stored, asked), (Some(stored), Some(asked)) if asked != Uuid::ZERO && stored != asked)
+}
+
+fn is_expired(group: &ClassicGroup, offset: &CommittedOffset, cx: &Cx<'_>) -> bool {
+    let Some(start) = group.retention_start_ms(offset) else { return false };
+    match offset.expire_ms {
+        Some(expire_ms) => cx.now.wall_ms >= expire_ms,
+        None => cx.now.wall_ms - start >= cx.config.offsets_retention_ms,
+    }
+}
+
+impl Committed {
+    /// The same error for every partition of a commit.
+    pub fn failed(commit: &OffsetCommit, error: ErrorCode) -> Self {
+        let topic = |topic: &crate::request::CommitTopic| CommittedTopic {
+            name: topic.name.clone(),
+            id: topic.id,
+            partitions: topic.partitions.iter().map(|asked| (asked.partition, error)).collect(),
+        };
+        Self { topics: commit.topics.iter().map(topic).collect() }
+    }
+}
