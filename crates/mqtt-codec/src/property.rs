@@ -411,11 +411,25 @@ impl PropertiesBuf {
     /// Encodes PUBLISH properties in the order given.
     ///
     /// # Errors
-    /// [`EncodeError`] when one is too long or has a value its peer must refuse.
+    /// [`EncodeError`] when one is too long, does not belong there, stands there twice, or has a value its peer
+    /// must refuse.
     pub fn from_properties<'a>(list: impl IntoIterator<Item = Property<'a>>) -> Result<Self, EncodeError> {
+        let packet = PacketType::Publish;
+        // What a server may send is all that may stand in a PUBLISH.
+        let place = Place::Header(packet, Side::Server);
+        let mut seen = 0u64;
         let mut out = BytesMut::new();
         for property in list {
-            property.checked_len(PacketType::Publish)?;
+            property.checked_len(packet)?;
+            let bit = 1u64 << property.id();
+            let invalid = |problem| EncodeError::Invalid { packet, field: property.name(), problem };
+            if place.allowed() & bit == 0 {
+                return Err(invalid("may not stand in this packet"));
+            }
+            if seen & bit != 0 && !place.may_repeat(property.id()) {
+                return Err(invalid("stands there twice"));
+            }
+            seen |= bit;
             property.put(&mut out);
         }
         check_len(out.len())?;
@@ -427,13 +441,13 @@ impl PropertiesBuf {
     }
 
     /// The properties, borrowed.
-    pub fn as_ref(&self) -> Properties<'_> {
+    pub fn properties(&self) -> Properties<'_> {
         Properties { bytes: &self.0 }
     }
 
     /// The properties in order.
     pub fn iter(&self) -> PropertyIter<'_> {
-        self.as_ref().iter()
+        self.properties().iter()
     }
 
     /// Whether there are none.

@@ -137,7 +137,7 @@ impl Publish {
             retain: self.retain,
             topic: self.topic.as_str(),
             packet_id: self.packet_id,
-            properties: self.properties.as_ref(),
+            properties: self.properties.properties(),
             extra: &[],
         }
     }
