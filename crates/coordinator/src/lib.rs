@@ -37,6 +37,9 @@ mod request;
 mod shard;
 mod timers;
 
+#[cfg(test)]
+mod tests;
+
 pub use classic::ClassicState;
 pub use config::GroupCoordinatorConfig;
 pub use error::CoordinatorError;

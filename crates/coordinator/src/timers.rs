@@ -52,4 +52,9 @@ impl Timers {
         self.by_key.remove(&key);
         Some(key)
     }
+
+    #[cfg(test)]
+    pub fn for_each(&self, see: impl FnMut(&TimerKey)) {
+        self.by_key.keys().for_each(see);
+    }
 }
