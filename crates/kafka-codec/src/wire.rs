@@ -351,6 +351,14 @@ impl<'a> Reader<'a> {
         Ok(self.i8()? >= 0)
     }
 
+    /// The marker in front of a nullable struct in a tagged field, which is an unsigned varint: 0 = null.
+    ///
+    /// # Errors
+    /// As [`Reader::uvarint`].
+    pub fn tagged_struct_present(&mut self) -> Result<bool, DecodeError> {
+        Ok(self.uvarint()? > 0)
+    }
+
     /// The tagged fields at the end of a flexible struct. `known` reads the fields it knows from a reader over
     /// exactly the field's content and answers whether it knew the tag; the others are returned.
     ///

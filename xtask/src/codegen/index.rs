@@ -38,7 +38,11 @@ pub fn api_keys(schemas: &[Sourced]) -> Result<String> {
         writeln!(
             out,
             "Self::{stem} => ApiFacts {{ name: \"{stem}\", versions: {}, latest_unstable: {}, flexible_from: {}, broker: {} }},",
-            if versions.is_empty() { "None".into() } else { format!("Some(({}, {}))", versions.first, versions.last) },
+            if versions.is_empty() {
+                "None".into()
+            } else {
+                format!("Some(({}, {}))", versions.first, versions.last)
+            },
             schema.latest_version_unstable,
             if flexible.is_empty() { "None".into() } else { format!("Some({})", flexible.first) },
             schema.listeners.iter().any(|l| l == "broker"),
@@ -110,7 +114,8 @@ fn union(out: &mut String, name: &str, about: &str, suffix: &str, members: &[(i1
 }
 
 pub fn metadata_records(schemas: &[Sourced]) -> Result<String> {
-    let mut out = format!("{GENERATED}//! The records of `__cluster_metadata`.\n\nuse super::prelude::*;\n\n");
+    let mut out =
+        format!("{GENERATED}//! The records of `__cluster_metadata`.\n\nuse super::prelude::*;\n\n");
     let records = of_kind(schemas, "kafka-metadata", Kind::Metadata)?;
     union(&mut out, "MetadataRecord", "Any metadata record.", "Record", &records)?;
     out.push_str(
@@ -215,8 +220,11 @@ pub fn coordinator_records(schemas: &[Sourced], artifact: &str, prefix: &str) ->
 }
 
 pub fn module_list(schemas: &[Sourced]) -> Result<String> {
-    let mut names: Vec<&str> =
-        schemas.iter().filter(|s| !s.schema.valid_versions.is_empty()).map(|s| s.schema.name.as_str()).collect();
+    let mut names: Vec<&str> = schemas
+        .iter()
+        .filter(|s| !s.schema.valid_versions.is_empty())
+        .map(|s| s.schema.name.as_str())
+        .collect();
     names.sort_unstable();
     let mut out = format!(
         "{GENERATED}//! Every message of Kafka's schemas: one module each, with the top-level types re-exported here.

@@ -75,7 +75,14 @@ pub fn jar(group: &str, artifact: &str, version: &str) -> Result<PathBuf> {
     let coordinates = format!("-Dartifact={group}:{artifact}:{version}");
     run_tool(Command::new("mvn").args(["-q", "-B", "dependency:get", "-Dtransitive=false", &coordinates]))?;
     let target = format!("-DoutputDirectory={}", directory.display());
-    run_tool(Command::new("mvn").args(["-q", "-B", "dependency:copy", "-Dmdep.useBaseVersion=true", &coordinates, &target]))?;
+    run_tool(Command::new("mvn").args([
+        "-q",
+        "-B",
+        "dependency:copy",
+        "-Dmdep.useBaseVersion=true",
+        &coordinates,
+        &target,
+    ]))?;
     if !path.exists() {
         bail!("Maven did not deliver {}", path.display());
     }
@@ -99,7 +106,9 @@ fn read_schemas() -> Result<Vec<Sourced>> {
         if !unpacked.exists() {
             std::fs::create_dir_all(&unpacked)?;
             // The JDK that Maven runs on brings `jar`.
-            run_tool(Command::new("jar").arg("xf").arg(jar.canonicalize()?).arg("common").current_dir(&unpacked))?;
+            run_tool(
+                Command::new("jar").arg("xf").arg(jar.canonicalize()?).arg("common").current_dir(&unpacked),
+            )?;
         }
         let mut paths = Vec::new();
         for folder in ["common/message", "common/metadata"] {
@@ -134,7 +143,10 @@ fn generate(schemas: &[Sourced]) -> Result<BTreeMap<String, String>> {
     }
     files.insert("api_key.rs".into(), index::api_keys(schemas)?);
     files.insert("metadata.rs".into(), index::metadata_records(schemas)?);
-    files.insert("group_records.rs".into(), index::coordinator_records(schemas, "kafka-group-coordinator", "Group")?);
+    files.insert(
+        "group_records.rs".into(),
+        index::coordinator_records(schemas, "kafka-group-coordinator", "Group")?,
+    );
     files.insert(
         "transaction_records.rs".into(),
         index::coordinator_records(schemas, "kafka-transaction-coordinator", "Transaction")?,

@@ -229,6 +229,7 @@ fn no_versions() -> Versions {
 /// Reads one schema file.
 pub fn read(path: &Path) -> Result<Schema> {
     let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    let json: String = text.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let json: String =
+        text.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
     serde_json::from_str(&json).with_context(|| format!("parsing {}", path.display()))
 }

@@ -56,6 +56,7 @@ impl Message for AlterShareGroupOffsetsResponse {
     }
 }
 
+/// Part of the message.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AlterShareGroupOffsetsResponsePartition {
     /// The partition index.

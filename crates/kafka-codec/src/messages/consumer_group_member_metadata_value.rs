@@ -60,7 +60,7 @@ impl ConsumerGroupMemberMetadataValue {
         m.unknown_tags = r.tagged(&mut |tag, r| {
             match tag {
                 0 => {
-                    m.classic_member_metadata = if r.struct_present()? {
+                    m.classic_member_metadata = if r.tagged_struct_present()? {
                         Some(ClassicMemberMetadata::read(r, version)?)
                     } else {
                         None
@@ -87,10 +87,10 @@ impl ConsumerGroupMemberMetadataValue {
             tags.add(0, &mut |w| {
                 match &self.classic_member_metadata {
                     Some(m) => {
-                        wire::put_i8(w, 1);
+                        wire::put_uvarint(w, 1);
                         m.write(w, version)?;
                     }
-                    None => wire::put_i8(w, -1),
+                    None => wire::put_uvarint(w, 0),
                 }
                 Ok(())
             })?;

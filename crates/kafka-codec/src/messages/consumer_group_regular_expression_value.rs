@@ -17,7 +17,7 @@ pub struct ConsumerGroupRegularExpressionValue {
 }
 
 impl ConsumerGroupRegularExpressionValue {
-    fn read(r: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError> {
+    fn read(r: &mut Reader<'_>, _version: i16) -> Result<Self, DecodeError> {
         let mut m = Self::default();
         m.topics = r.array(true, 1, |r| r.string(true))?;
         m.version = r.i64()?;
@@ -26,7 +26,7 @@ impl ConsumerGroupRegularExpressionValue {
         Ok(m)
     }
 
-    fn write(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
+    fn write(&self, w: &mut Vec<u8>, _version: i16) -> Result<(), EncodeError> {
         wire::put_array(w, &self.topics, true, |w, e| wire::put_string(w, e, true))?;
         wire::put_i64(w, self.version);
         wire::put_i64(w, self.timestamp);

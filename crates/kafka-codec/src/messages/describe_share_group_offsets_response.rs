@@ -84,6 +84,7 @@ impl DescribeShareGroupOffsetsResponseGroup {
     }
 }
 
+/// Part of the message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DescribeShareGroupOffsetsResponsePartition {
     /// The partition index.

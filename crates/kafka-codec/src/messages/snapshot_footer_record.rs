@@ -13,14 +13,14 @@ pub struct SnapshotFooterRecord {
 }
 
 impl SnapshotFooterRecord {
-    fn read(r: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError> {
+    fn read(r: &mut Reader<'_>, _version: i16) -> Result<Self, DecodeError> {
         let mut m = Self::default();
         m.version = r.i16()?;
         m.unknown_tags = r.untagged()?;
         Ok(m)
     }
 
-    fn write(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
+    fn write(&self, w: &mut Vec<u8>, _version: i16) -> Result<(), EncodeError> {
         wire::put_i16(w, self.version);
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())

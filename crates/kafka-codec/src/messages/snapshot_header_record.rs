@@ -15,7 +15,7 @@ pub struct SnapshotHeaderRecord {
 }
 
 impl SnapshotHeaderRecord {
-    fn read(r: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError> {
+    fn read(r: &mut Reader<'_>, _version: i16) -> Result<Self, DecodeError> {
         let mut m = Self::default();
         m.version = r.i16()?;
         m.last_contained_log_timestamp = r.i64()?;
@@ -23,7 +23,7 @@ impl SnapshotHeaderRecord {
         Ok(m)
     }
 
-    fn write(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
+    fn write(&self, w: &mut Vec<u8>, _version: i16) -> Result<(), EncodeError> {
         wire::put_i16(w, self.version);
         wire::put_i64(w, self.last_contained_log_timestamp);
         wire::put_untagged(w, &self.unknown_tags)?;

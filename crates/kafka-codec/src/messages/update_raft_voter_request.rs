@@ -17,7 +17,7 @@ pub struct UpdateRaftVoterRequest {
     /// The endpoint that can be used to communicate with the leader.
     pub listeners: Vec<Listener>,
     /// The range of versions of the protocol that the replica supports.
-    pub k_raft_version_feature: KRaftVersionFeature,
+    pub kraft_version_feature: KRaftVersionFeature,
     /// Tagged fields that the schema does not know.
     pub unknown_tags: TaggedFields,
 }
@@ -30,7 +30,7 @@ impl Default for UpdateRaftVoterRequest {
             voter_id: Default::default(),
             voter_directory_id: Default::default(),
             listeners: Default::default(),
-            k_raft_version_feature: Default::default(),
+            kraft_version_feature: Default::default(),
             unknown_tags: Default::default(),
         }
     }
@@ -44,7 +44,7 @@ impl UpdateRaftVoterRequest {
         m.voter_id = r.i32()?;
         m.voter_directory_id = r.uuid()?;
         m.listeners = r.array(true, 5, |r| Listener::read(r, version))?;
-        m.k_raft_version_feature = KRaftVersionFeature::read(r, version)?;
+        m.kraft_version_feature = KRaftVersionFeature::read(r, version)?;
         m.unknown_tags = r.untagged()?;
         Ok(m)
     }
@@ -55,7 +55,7 @@ impl UpdateRaftVoterRequest {
         wire::put_i32(w, self.voter_id);
         wire::put_uuid(w, self.voter_directory_id);
         wire::put_array(w, &self.listeners, true, |w, e| e.write(w, version))?;
-        self.k_raft_version_feature.write(w, version)?;
+        self.kraft_version_feature.write(w, version)?;
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }

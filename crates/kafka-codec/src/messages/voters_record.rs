@@ -117,7 +117,7 @@ pub struct Voter {
     /// The endpoint that can be used to communicate with the voter.
     pub endpoints: Vec<Endpoint>,
     /// The range of versions of the protocol that the replica supports.
-    pub k_raft_version_feature: KRaftVersionFeature,
+    pub kraft_version_feature: KRaftVersionFeature,
     /// Tagged fields that the schema does not know.
     pub unknown_tags: TaggedFields,
 }
@@ -128,7 +128,7 @@ impl Voter {
         m.voter_id = r.i32()?;
         m.voter_directory_id = r.uuid()?;
         m.endpoints = r.array(true, 5, |r| Endpoint::read(r, version))?;
-        m.k_raft_version_feature = KRaftVersionFeature::read(r, version)?;
+        m.kraft_version_feature = KRaftVersionFeature::read(r, version)?;
         m.unknown_tags = r.untagged()?;
         Ok(m)
     }
@@ -137,7 +137,7 @@ impl Voter {
         wire::put_i32(w, self.voter_id);
         wire::put_uuid(w, self.voter_directory_id);
         wire::put_array(w, &self.endpoints, true, |w, e| e.write(w, version))?;
-        self.k_raft_version_feature.write(w, version)?;
+        self.kraft_version_feature.write(w, version)?;
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }

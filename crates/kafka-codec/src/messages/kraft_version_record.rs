@@ -9,23 +9,23 @@ pub struct KRaftVersionRecord {
     /// The version of the kraft version record.
     pub version: i16,
     /// The kraft protocol version.
-    pub k_raft_version: i16,
+    pub kraft_version: i16,
     /// Tagged fields that the schema does not know.
     pub unknown_tags: TaggedFields,
 }
 
 impl KRaftVersionRecord {
-    fn read(r: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError> {
+    fn read(r: &mut Reader<'_>, _version: i16) -> Result<Self, DecodeError> {
         let mut m = Self::default();
         m.version = r.i16()?;
-        m.k_raft_version = r.i16()?;
+        m.kraft_version = r.i16()?;
         m.unknown_tags = r.untagged()?;
         Ok(m)
     }
 
-    fn write(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
+    fn write(&self, w: &mut Vec<u8>, _version: i16) -> Result<(), EncodeError> {
         wire::put_i16(w, self.version);
-        wire::put_i16(w, self.k_raft_version);
+        wire::put_i16(w, self.kraft_version);
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
