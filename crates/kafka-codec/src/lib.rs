@@ -26,6 +26,7 @@ mod error;
 mod error_code;
 mod message;
 pub mod messages;
+pub mod records;
 mod uuid;
 pub mod wire;
 
