@@ -16,12 +16,18 @@
 //! ```
 
 pub mod admin;
+mod cluster;
 pub mod config;
+mod connection;
 pub mod consumer;
 pub mod door;
 mod error;
+mod group_offsets;
+mod list_offsets;
+mod metadata;
 pub mod producer;
 mod record;
+mod retry;
 
 pub use admin::Admin;
 pub use config::{AdminConfig, ClientConfig, ConsumerConfig, ProducerConfig};

@@ -1,17 +1,27 @@
 //! Administration of a Kafka cluster: topics, configurations, groups, offsets.
 
+mod configs;
+mod groups;
+mod nodes;
+mod offsets;
+mod topics;
 mod types;
 
-use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
 
-use kafka_codec::Request;
+use kafka_codec::{ErrorCode, Request};
+use parking_lot::Mutex;
 
 pub use types::*;
 
+use crate::cluster::{Cluster, CoordinatorKind};
 use crate::config::AdminConfig;
-use crate::door::TopicPartition;
+use crate::connection::Connection;
 use crate::error::{Error, Result};
-use crate::record::OffsetAndMetadata;
+use crate::retry::Retry;
 
 /// Answers per item, in the order asked: the item's name and its result.
 pub type Each<K, T> = Vec<(K, Result<T>)>;
@@ -38,166 +48,212 @@ pub enum Target {
 /// ([`Error::Timeout`] when no broker answered at all).
 #[derive(Clone, Debug)]
 pub struct Admin {
-    #[allow(dead_code)]
-    config: std::sync::Arc<AdminConfig>,
+    config: Arc<AdminConfig>,
+    cluster: Arc<Cluster>,
+    controller: Arc<Mutex<Option<i32>>>,
 }
 
 impl Admin {
-    /// Makes a client; connects lazily, so this fails only for bad configuration.
+    /// Makes a client; connects lazily.
+    ///
+    /// # Errors
+    /// None today: bad configuration is refused when it is read.
     pub fn new(config: AdminConfig) -> Result<Self> {
-        Ok(Self { config: std::sync::Arc::new(config) })
+        let cluster = Cluster::new(config.client.clone(), false);
+        Ok(Self { config: Arc::new(config), cluster, controller: Arc::default() })
     }
 
-    /// Creates topics.
-    pub async fn create_topics(
+    /// Sends any request in the newest version that both sides know and answers the response as it came:
+    /// error codes inside are the caller's business. Lost connections are retried, so the request may be carried
+    /// out more than once.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedVersion`], and what keeps the target from answering.
+    pub async fn send_to<R: Request + Send + Sync>(&self, target: Target, request: R) -> Result<R::Response>
+    where
+        R::Response: Send,
+    {
+        let (target, request) = (&target, &request);
+        self.retrying(R::NAME, || async move { self.connect(target).await?.call(request).await }).await
+    }
+
+    /// Closes all connections; calls under way fail.
+    pub async fn close(&self) {
+        self.cluster.close();
+    }
+
+    async fn connect(&self, target: &Target) -> Result<Arc<Connection>> {
+        let id = match target {
+            Target::Any => return self.cluster.any().await,
+            Target::Broker(id) => *id,
+            Target::Controller => return self.controller().await,
+            Target::GroupCoordinator(group) => {
+                self.cluster.find_coordinator(CoordinatorKind::Group, group).await?.id
+            }
+            Target::TransactionCoordinator(id) => {
+                self.cluster.find_coordinator(CoordinatorKind::Transaction, id).await?.id
+            }
+        };
+        self.cluster.broker(id).await
+    }
+
+    /// The controller (with KRaft: any broker, which forwards).
+    async fn controller(&self) -> Result<Arc<Connection>> {
+        let known = *self.controller.lock();
+        let id = match known {
+            Some(id) => id,
+            None => {
+                let response = self.cluster.fetch_metadata(Some(&[]), false).await?;
+                if response.controller_id < 0 {
+                    return Err(Error::broker(ErrorCode::NotController));
+                }
+                *self.controller.lock() = Some(response.controller_id);
+                response.controller_id
+            }
+        };
+        let connection = self.cluster.broker(id).await;
+        if connection.is_err() {
+            *self.controller.lock() = None;
+        }
+        connection
+    }
+
+    /// How long a broker may take for a request, for its `timeout_ms` field.
+    fn timeout_ms(&self) -> i32 {
+        i32::try_from(self.config.client.request_timeout.as_millis()).unwrap_or(i32::MAX)
+    }
+
+    /// Tries until it succeeds, fails for good, or `default.api.timeout.ms` is over.
+    async fn retrying<T, F, Fut>(&self, call: &str, mut attempt: F) -> Result<T>
+    where
+        F: FnMut() -> Fut + Send,
+        Fut: Future<Output = Result<T>> + Send,
+    {
+        let mut retry = Retry::new(&self.config.client, self.config.client.default_api_timeout);
+        let mut attempts = 0;
+        loop {
+            let outcome = tokio::time::timeout_at(retry.deadline(), attempt()).await;
+            let error = match outcome {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => error,
+                Err(_) => return Err(timed_out(call)),
+            };
+            *self.controller.lock() = None;
+            attempts += 1;
+            if attempts > self.config.retries {
+                return Err(error);
+            }
+            if let Err(error) = retry.after(error).await {
+                return Err(match error {
+                    Error::Connection { .. } => timed_out(call),
+                    other => other,
+                });
+            }
+        }
+    }
+
+    /// Like [`Admin::retrying`] for many items: those whose own error `again` calls passing are tried again.
+    async fn retrying_each<K, T, F, Fut>(
         &self,
-        topics: &[NewTopic],
-        options: CreateTopicsOptions,
-    ) -> Result<Each<String, CreatedTopic>> {
-        Err(Error::Closed("admin"))
+        call: &str,
+        keys: Vec<K>,
+        again: fn(ErrorCode) -> bool,
+        attempt: F,
+    ) -> Result<Each<K, T>>
+    where
+        K: Clone + Debug + PartialEq + Send + Sync,
+        T: Send,
+        F: Fn(Vec<K>) -> Fut + Send + Sync,
+        Fut: Future<Output = Result<Each<K, T>>> + Send,
+    {
+        let mut retry = Retry::new(&self.config.client, self.config.client.default_api_timeout);
+        let mut done: Each<K, T> = Vec::with_capacity(keys.len());
+        let mut open = keys.clone();
+        while !open.is_empty() {
+            let answers = self.retrying_until(call, &mut retry, || attempt(open.clone())).await?;
+            let mut last = None;
+            let mut still = Vec::new();
+            for (key, answer) in answers {
+                match answer {
+                    Err(error) if error.code().is_some_and(again) => {
+                        still.push(key);
+                        last = Some(error);
+                    }
+                    answer => done.push((key, answer)),
+                }
+            }
+            for key in open {
+                if !still.contains(&key) && !done.iter().any(|(k, _)| *k == key) {
+                    done.push((key.clone(), Err(Error::broker(ErrorCode::UnknownServerError))));
+                }
+            }
+            open = still;
+            if let Some(error) = last {
+                *self.controller.lock() = None;
+                if let Err(error) = retry.after(error).await {
+                    done.extend(open.drain(..).map(|key| (key, Err(error.clone()))));
+                }
+            }
+        }
+        let order = |key: &K| keys.iter().position(|k| k == key);
+        done.sort_by_cached_key(|(key, _)| order(key));
+        Ok(done)
     }
 
-    /// Deletes topics by name.
-    pub async fn delete_topics(&self, names: &[String]) -> Result<Each<String, ()>> {
-        Err(Error::Closed("admin"))
+    async fn retrying_until<T, F, Fut>(&self, call: &str, retry: &mut Retry, mut attempt: F) -> Result<T>
+    where
+        F: FnMut() -> Fut + Send,
+        Fut: Future<Output = Result<T>> + Send,
+    {
+        loop {
+            let error = match tokio::time::timeout_at(retry.deadline(), attempt()).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => error,
+                Err(_) => return Err(timed_out(call)),
+            };
+            *self.controller.lock() = None;
+            if let Err(error) = retry.after(error).await {
+                return Err(match error {
+                    Error::Connection { .. } => timed_out(call),
+                    other => other,
+                });
+            }
+        }
     }
 
-    /// Lists all topics, sorted by name; Kafka's own only when asked for.
-    pub async fn list_topics(&self, internal: bool) -> Result<Vec<TopicListing>> {
-        Err(Error::Closed("admin"))
+    fn api_timeout(&self) -> Duration {
+        self.config.client.default_api_timeout
     }
+}
 
-    /// Describes topics by name.
-    pub async fn describe_topics(&self, names: &[String]) -> Result<Each<String, TopicDescription>> {
-        Err(Error::Closed("admin"))
-    }
+/// Kafka's words when no broker could be asked; `call` is the Java method's name.
+fn timed_out(call: &str) -> Error {
+    Error::Timeout(format!("Timed out waiting for a node assignment. Call: {call}"))
+}
 
-    /// Grows topics.
-    pub async fn create_partitions(
-        &self,
-        topics: &[(String, NewPartitions)],
-        validate_only: bool,
-    ) -> Result<Each<String, ()>> {
-        Err(Error::Closed("admin"))
-    }
+/// Errors that mean "ask somebody else, or later" at a controller.
+fn controller_moves(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::NotController | ErrorCode::ThrottlingQuotaExceeded)
+}
 
-    /// Reads configurations; each answer sorted by name as the broker sent it.
-    pub async fn describe_configs(
-        &self,
-        resources: &[ConfigResource],
-        documentation: bool,
-    ) -> Result<Each<ConfigResource, Vec<ConfigEntry>>> {
-        Err(Error::Closed("admin"))
-    }
+/// The same at a coordinator.
+fn coordinator_moves(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable | ErrorCode::CoordinatorLoadInProgress
+    )
+}
 
-    /// Changes single configuration values (Kafka 2.3 and later; older brokers get the whole set through AlterConfigs).
-    pub async fn incremental_alter_configs(
-        &self,
-        changes: &[(ConfigResource, Vec<AlterConfigOp>)],
-        validate_only: bool,
-    ) -> Result<Each<ConfigResource, ()>> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// Replaces the whole configuration of each resource (AlterConfigs).
-    pub async fn alter_configs(
-        &self,
-        configs: &[(ConfigResource, Vec<(String, String)>)],
-        validate_only: bool,
-    ) -> Result<Each<ConfigResource, ()>> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// Looks offsets up, at the leaders.
-    pub async fn list_offsets(
-        &self,
-        of: &[(TopicPartition, OffsetSpec)],
-        isolation: IsolationLevel,
-    ) -> Result<Each<TopicPartition, ListedOffset>> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// Deletes the records before each offset (−1 = all up to the high watermark); answers the new first offsets.
-    pub async fn delete_records(
-        &self,
-        before: &[(TopicPartition, i64)],
-    ) -> Result<Each<TopicPartition, i64>> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// Describes the cluster.
-    pub async fn describe_cluster(&self) -> Result<ClusterDescription> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// Lists the groups of all brokers, sorted by id.
-    pub async fn list_groups(&self, options: &ListGroupsOptions) -> Result<Vec<GroupListing>> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// Describes consumer groups, classic and KIP-848 ones.
-    pub async fn describe_groups(&self, group_ids: &[String]) -> Result<Each<String, GroupDescription>> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// Deletes empty groups.
-    pub async fn delete_groups(&self, group_ids: &[String]) -> Result<Each<String, ()>> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// Reads the committed offsets of a group; `None` = of all partitions that have one.
-    pub async fn list_group_offsets(
-        &self,
-        group_id: &str,
-        partitions: Option<&[TopicPartition]>,
-    ) -> Result<GroupOffsets> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// Sets the committed offsets of a group without members.
-    pub async fn alter_group_offsets(
-        &self,
-        group_id: &str,
-        offsets: &BTreeMap<TopicPartition, OffsetAndMetadata>,
-    ) -> Result<Each<TopicPartition, ()>> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// Deletes committed offsets of a group.
-    pub async fn delete_group_offsets(
-        &self,
-        group_id: &str,
-        partitions: &[TopicPartition],
-    ) -> Result<Each<TopicPartition, ()>> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// Makes members (by `group.instance.id`, or all when `None`) leave a group.
-    pub async fn remove_members(
-        &self,
-        group_id: &str,
-        instance_ids: Option<&[String]>,
-        reason: &str,
-    ) -> Result<Each<String, ()>> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// Lists the partition reassignments under way, of all partitions or of the given ones.
-    pub async fn list_reassignments(&self, of: Option<&[TopicPartition]>) -> Result<Vec<Reassignment>> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// Describes the log directories of brokers.
-    pub async fn describe_log_dirs(&self, brokers: &[i32]) -> Result<Each<i32, Vec<LogDir>>> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// Sends any request at the highest version that both sides know and answers the response as it came:
-    /// error codes inside are the caller's business.
-    pub async fn send_to<R: Request>(&self, target: Target, request: R) -> Result<R::Response> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// Closes all connections.
-    pub async fn close(&self) {}
+/// The same at a partition's leader.
+fn leader_moves(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::NotLeaderOrFollower
+            | ErrorCode::LeaderNotAvailable
+            | ErrorCode::FencedLeaderEpoch
+            | ErrorCode::UnknownLeaderEpoch
+            | ErrorCode::ReplicaNotAvailable
+            | ErrorCode::OffsetNotAvailable
+            | ErrorCode::KafkaStorageError
+    )
 }

@@ -56,6 +56,14 @@ pub struct GroupMetadata {
     pub group_instance_id: Option<String>,
 }
 
+impl GroupMetadata {
+    /// Not a member: may commit to groups without members only.
+    pub(crate) fn nobody(group_id: &str) -> Self {
+        let group_id = group_id.to_owned();
+        Self { group_id, generation: -1, member_id: String::new(), group_instance_id: None }
+    }
+}
+
 /// A consumer. One owner; every call may be dropped half-way (a dropped [`Consumer::poll`] loses no record), so
 /// `tokio::select!` replaces Java's `wakeup()`. Heartbeats go on in the background between calls.
 pub struct Consumer {
