@@ -1,6 +1,5 @@
 //! DescribeGroups, ListGroups, DeleteGroups.
 
-use bytes::Bytes;
 use kafka_codec::ErrorCode;
 
 use crate::classic::{ClassicGroup, ClassicState};
@@ -83,7 +82,7 @@ fn describe_classic(group: &ClassicGroup) -> DescribedGroup {
             instance: member.instance.clone(),
             client_id: member.client_id.clone(),
             client_host: member.client_host.clone(),
-            metadata: protocol.and_then(|protocol| member.metadata(protocol)).unwrap_or_else(Bytes::new),
+            metadata: protocol.and_then(|protocol| member.metadata(protocol)).unwrap_or_default(),
             assignment: member.assignment.clone(),
         })
         .collect();

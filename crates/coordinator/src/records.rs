@@ -108,12 +108,7 @@ pub(crate) fn offset_record(
     partition: i32,
     value: Option<&CommittedOffset>,
 ) -> Result<Record, EncodeError> {
-    let key = OffsetCommitKey {
-        group: group.to_owned(),
-        topic: topic.to_owned(),
-        partition,
-        ..OffsetCommitKey::default()
-    };
+    let key = OffsetCommitKey { group: group.to_owned(), topic: topic.to_owned(), partition };
     let key = encode_key(OFFSET_COMMIT, &key)?;
     let value = value
         .map(|value| {
@@ -186,7 +181,7 @@ pub(crate) fn group_tombstone(group: &str) -> Result<Record, EncodeError> {
 }
 
 fn group_key(group: &str) -> Result<Bytes, EncodeError> {
-    encode_key(GROUP_METADATA, &GroupMetadataKey { group: group.to_owned(), ..GroupMetadataKey::default() })
+    encode_key(GROUP_METADATA, &GroupMetadataKey { group: group.to_owned() })
 }
 
 /// Topics in a consumer's subscription (the part common to all versions of ConsumerProtocolSubscription);

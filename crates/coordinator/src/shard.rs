@@ -53,6 +53,15 @@ impl Effect {
     pub fn offset_removed(group: &str, topic: &str, partition: i32) -> Self {
         Self::Offset { group: group.to_owned(), topic: topic.to_owned(), partition, value: None }
     }
+
+    /// Whether this hands something out to members of `id`.
+    fn is_assignment_of(&self, id: &str) -> bool {
+        match self {
+            Self::Assigned { group, .. } => group == id,
+            Self::StaticReplaced(replacement) => replacement.group == id,
+            _ => false,
+        }
+    }
 }
 
 /// What one event works with.
@@ -326,6 +335,10 @@ impl GroupShard {
 
     fn remove_group(&mut self, id: &str) {
         let Some(Group::Classic(group)) = self.tables.groups.remove(id) else { return };
+        // A group of the same name may come into being, and reach the same generation, before they are durable.
+        for (_, effects) in &mut self.in_flight {
+            effects.retain(|effect| !effect.is_assignment_of(id));
+        }
         self.timers.cancel(&group.join_key());
         self.timers.cancel(&group.sync_key());
         for member in group.members.keys().chain(&group.pending_join) {

@@ -153,3 +153,30 @@ fn text_too_long_for_the_format_is_refused_not_stored() {
         "
     ));
 }
+
+#[test]
+fn assignment_of_a_deleted_group_does_not_reach_its_namesake() {
+    check(
+        "
+        > hold
+        > join a c1 v=3
+        + group g gen=0 []
+        a: joined gen=1 protocol=range member=c1-1 leader=c1-1 members=[c1-1]
+        > sync b c1-1 gen=1 assign=c1-1:old
+        + group g gen=1 [c1-1:old]
+        > leave c c1-1
+        + group g gen=2 []
+        b: UNKNOWN_MEMBER_ID
+        > delete d g
+        - group g
+        > join e c2 v=3
+        + group g gen=0 []
+        e: joined gen=1 protocol=range member=c2-2 leader=c2-2 members=[c2-2]
+        > durable
+        c: left NONE c1-1=NONE
+        d: deleted g=NONE
+        > state
+        g CompletingRebalance gen=1 protocol=range leader=c2-2 members=[c2-2] pending=0
+        ",
+    );
+}
