@@ -1,17 +1,36 @@
 //! Foreign clients: gets them from the package registries into `target/foreign` and runs the tests that use them.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
+use crate::test::build_tributary;
 use crate::{command, root};
 
 /// Where scripts, lock files and sources of foreign clients stand.
 const SOURCES: &str = "crates/tributary/tests/foreign";
 
 /// Tests that need foreign clients, in order.
-pub const STAGES: &[(&str, fn(&Foreign) -> Result<()>)] = &[];
+pub const STAGES: &[crate::test::Stage] = &[
+    ("mission flow in every mix", |foreign| {
+        foreign.debian()?;
+        python3("flow.py", &["--ours", &build_tributary()?.to_string_lossy()])
+    }),
+    ("python clients", |foreign| {
+        let python = foreign.python()?;
+        let node = Node::start()?;
+        let script = Foreign::source("py_clients.py");
+        command(Command::new(python).arg(script).args(["--kafka", &node.kafka, "--mqtt", &node.mqtt]))
+    }),
+    ("node clients", |foreign| {
+        let modules = foreign.node()?;
+        let node = Node::start()?;
+        let script = Foreign::source("node/clients.mjs");
+        command(Command::new("node").env("FOREIGN_NODE", modules).arg(script).args([&node.kafka, &node.mqtt]))
+    }),
+];
 
 /// The folder of installed foreign clients.
 pub struct Foreign {
@@ -59,10 +78,11 @@ impl Foreign {
         Ok(home)
     }
 
-    /// The program built from the Go sources.
-    pub fn go(&self) -> Result<PathBuf> {
-        let program = self.dir.join("go-clients");
-        command(Command::new("go").args(["build", "-o"]).arg(&program).arg(".").current_dir(Self::source("go")))?;
+    /// The program built from a folder of the Go sources.
+    pub fn go(&self, name: &str) -> Result<PathBuf> {
+        let program = self.dir.join(format!("go-{name}"));
+        let package = format!("./{name}");
+        command(Command::new("go").args(["build", "-o"]).arg(&program).arg(package).current_dir(Self::source("go")))?;
         Ok(program)
     }
 
@@ -103,10 +123,50 @@ impl Foreign {
     }
 }
 
-/// Runs a foreign script that ends with `N passed, M failed` and fails on its exit code.
-pub fn script(program: &Path, args: &[&str]) -> Result<()> {
-    if !program.exists() {
-        bail!("{} is missing", program.display());
+/// Runs a script of the sources with the system's Python (standard library only).
+fn python3(script: &str, args: &[&str]) -> Result<()> {
+    command(Command::new("python3").arg("-B").arg(Foreign::source(script)).args(args).current_dir(root()))
+}
+
+/// A node with an empty data directory; stopped when dropped.
+struct Node {
+    child: Child,
+    data: PathBuf,
+    kafka: String,
+    mqtt: String,
+}
+
+impl Node {
+    fn start() -> Result<Self> {
+        let binary = build_tributary()?;
+        let data = std::env::temp_dir().join(format!("tributary-test-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&data);
+        let mut child = Command::new(&binary)
+            .args(["serve", "--console", "off", "--mqtt", "127.0.0.1:0", "--kafka", "127.0.0.1:0", "--data"])
+            .arg(&data)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("start {}", binary.display()))?;
+        let out = child.stdout.take().context("standard output")?;
+        let mut node = Self { child, data, kafka: String::new(), mqtt: String::new() };
+        for line in BufReader::new(out).lines() {
+            let line = line?;
+            match line.split_whitespace().collect::<Vec<_>>().as_slice() {
+                ["listening", "mqtt", address, ..] => node.mqtt = (*address).into(),
+                ["listening", "kafka", address, ..] => node.kafka = (*address).into(),
+                ["ready"] => return Ok(node),
+                _ => {}
+            }
+        }
+        anyhow::bail!("the node ended before it was ready")
     }
-    command(Command::new(program).args(args).current_dir(root()))
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.data);
+    }
 }

@@ -1,12 +1,21 @@
 //! Repository chores: `cargo xtask <command>`.
 
+mod arrows;
+mod bench;
 mod codegen;
+mod foreign;
+mod test;
 
-use anyhow::{Result, bail};
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
 
 const USAGE: &str = "usage: cargo xtask <command>
 
   codegen [--check]     write crates/kafka-codec/src/messages from Kafka's schemas (--check: only compare)
+  test [NAME...]        all stages of the tests, or those whose name contains a NAME
+  bench [NAME...]       measure ours beside Apache Kafka and Mosquitto, write docs/benchmarks.md
 ";
 
 fn main() -> Result<()> {
@@ -17,6 +26,23 @@ fn main() -> Result<()> {
     };
     match command {
         "codegen" => codegen::run(rest),
+        "test" => test::run(rest),
+        "bench" => bench::run(rest),
         _ => bail!("unknown command {command}\n{USAGE}"),
     }
+}
+
+/// The repository.
+fn root() -> PathBuf {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    here.parent().map_or(here.clone(), PathBuf::from)
+}
+
+/// Runs a command; its failure is an error that names it.
+fn command(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("start {command:?}"))?;
+    if !status.success() {
+        bail!("{command:?}: {status}");
+    }
+    Ok(())
 }

@@ -10,13 +10,14 @@ use crate::foreign::Foreign;
 use crate::{command, root};
 
 /// One stage: its name, and what it does.
-type Stage = (&'static str, fn(&Foreign) -> Result<()>);
+pub type Stage = (&'static str, fn(&Foreign) -> Result<()>);
 
 /// The stages in order of cost: what fails soonest comes first.
 const STAGES: &[Stage] = &[
     ("format", |_| cargo(&["fmt", "--all", "--check"])),
     ("lints", |_| cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])),
     ("crates", |_| cargo(&["test", "--workspace", "--locked"])),
+    ("arrows between crates", |_| crate::arrows::check()),
     ("codegen", |_| xtask(&["codegen", "--check"])),
     ("codec against kafka-clients", |_| xtask(&["codec-compare"])),
 ];

@@ -1,0 +1,313 @@
+#!/usr/bin/env python3
+"""Measures Tributary beside Apache Kafka and Mosquitto in one run and writes docs/benchmarks.md.
+
+  bench.py --tributary PATH --load PATH --forwarder PATH [--rounds 3] [--only NAME,...] [--output FILE]
+
+Costs are CPU-seconds (user + system, from /proc) of the server processes, since wall time on a shared machine says
+little; every figure is the median of the rounds, and ours and theirs alternate within each round."""
+import argparse, json, os, re, shutil, signal, socket, statistics, subprocess, sys, tempfile, time
+import real_kafka
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TICK = os.sysconf("SC_CLK_TCK")
+p = argparse.ArgumentParser()
+for name in ("tributary", "load", "forwarder"):
+    p.add_argument("--" + name, required=True)
+p.add_argument("--rounds", type=int, default=3)
+p.add_argument("--only", default="")
+p.add_argument("--output", default="")
+p.add_argument("--scale", type=float, default=1.0, help="multiplies message counts")
+a = p.parse_args()
+
+
+def note(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def free_port():
+    return real_kafka.free_port()
+
+
+def cpu_seconds(pid):
+    fields = open("/proc/%d/stat" % pid).read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICK
+
+
+def rss_mb(pid):
+    return int(re.search(r"VmRSS:\s+(\d+)", open("/proc/%d/status" % pid).read()).group(1)) / 1024
+
+
+class Server:
+    """A server process; `cost` is what it has used since the last call of `begin`."""
+
+    def __init__(self, command, ready=None, port=None):
+        self.dir = tempfile.mkdtemp(prefix="bench-")
+        self.log = open(os.path.join(self.dir, "log"), "wb")
+        began = time.perf_counter()
+        self.process = subprocess.Popen([c.replace("{dir}", self.dir) for c in command], stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.PIPE if ready else self.log, stderr=self.log)
+        self.pid, self.lines = self.process.pid, []
+        if ready:
+            for line in self.process.stdout:
+                self.lines.append(line.decode().strip())
+                if self.lines[-1] == ready:
+                    break
+            else:
+                raise SystemExit("server did not start: " + " ".join(command))
+        if port:
+            deadline = time.monotonic() + 60
+            while socket.socket().connect_ex(("127.0.0.1", port)):
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    raise SystemExit("server did not start: " + " ".join(command))
+                time.sleep(0.002)
+        self.start_ms = (time.perf_counter() - began) * 1000
+        self.base = 0
+
+    def address(self, what):
+        return next(l.split()[2] for l in self.lines if l.startswith("listening %s " % what))
+
+    def begin(self):
+        self.base = cpu_seconds(self.pid)
+
+    def cost(self):
+        return cpu_seconds(self.pid) - self.base
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def tributary(*more):
+    return Server([a.tributary, "serve", "--data", "{dir}/data", "--mqtt", "127.0.0.1:0", "--kafka", "127.0.0.1:0",
+                   "--console", "off", *more], ready="ready")
+
+
+class Kafka(Server):
+    """Apache Kafka as its own start script runs it: default settings, 1 GiB heap, G1."""
+
+    def __init__(self):
+        real_kafka.jars()
+        self.port, controller = free_port(), free_port()
+        data = tempfile.mkdtemp(prefix="bench-kafka-")
+        config = os.path.join(data, "server.properties")
+        with open(config, "w") as f:
+            f.write("process.roles=broker,controller\nnode.id=1\ncontroller.listener.names=CONTROLLER\n"
+                    "controller.quorum.bootstrap.servers=127.0.0.1:%d\n"
+                    "listeners=PLAINTEXT://127.0.0.1:%d,CONTROLLER://127.0.0.1:%d\n"
+                    "advertised.listeners=PLAINTEXT://127.0.0.1:%d\nlog.dirs=%s/log\n"
+                    "offsets.topic.replication.factor=1\n" % (controller, self.port, controller, self.port, data))
+        subprocess.run(real_kafka.tool_command("kafka.tools.StorageTool", "format", "-t", "4L6g3nShT-eMCtK--X86sw", "-c",
+                                               config, "--standalone"), check=True, stdout=subprocess.DEVNULL)
+        super().__init__(["java", "-Xmx1G", "-Xms1G", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20",
+                          "-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent",
+                          "-Dlog4j2.configurationFile=" + real_kafka.LOG4J, "-cp", real_kafka.LIB + "/*", "kafka.Kafka", config],
+                         port=self.port)
+        self.data = data
+
+    def address(self, what):
+        return "127.0.0.1:%d" % self.port
+
+    def stop(self):
+        super().stop()
+        shutil.rmtree(self.data, ignore_errors=True)
+
+
+def mosquitto(*lines):
+    port = free_port()
+    conf = tempfile.NamedTemporaryFile("w", suffix=".conf", delete=False)
+    conf.write("listener %d 127.0.0.1\nallow_anonymous true\n%s\n" % (port, "\n".join(lines)))
+    conf.close()
+    program = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+    server = Server([program, "-c", conf.name], port=port)
+    server.address = lambda what: "127.0.0.1:%d" % port
+    return server
+
+
+def load(*args):
+    out = subprocess.run([a.load, *map(str, args)], stdout=subprocess.PIPE, check=True).stdout
+    return json.loads(out)
+
+
+def java_tool(cls, *args):
+    command = real_kafka.tool_command(cls, *args, heap="1G")
+    command = [c for c in command if "TieredStop" not in c]
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True, text=True).stdout
+
+
+def create_topic(address, topic, partitions=1):
+    java_tool("org.apache.kafka.tools.TopicCommand", "--bootstrap-server", address, "--create", "--topic", topic,
+              "--partitions", str(partitions), "--replication-factor", "1")
+
+
+def median(rows, key):
+    return statistics.median(r[key] for r in rows)
+
+
+def count(n):
+    return max(1000, int(n * a.scale))
+
+
+# ---- each measure: a function of a started pair, answering {figure: value}
+
+def kafka_produce_consume(server, batch):
+    """1 KiB records by Kafka's own perf tools, acks=all."""
+    records, topic, address = count(1_000_000), "perf-%d" % time.time_ns(), server.address("kafka")
+    create_topic(address, topic)
+    server.begin()
+    out = java_tool("org.apache.kafka.tools.ProducerPerformance", "--topic", topic, "--num-records", str(records),
+                    "--record-size", "1024", "--throughput", "-1", "--producer-props", "bootstrap.servers=" + address,
+                    "acks=all", "batch.size=%d" % batch, "linger.ms=5")
+    produce = server.cost()
+    rate = float(re.findall(r"([\d.]+) records/sec", out)[-1])
+    server.begin()
+    java_tool("org.apache.kafka.tools.ConsumerPerformance", "--topic", topic, "--bootstrap-server", address,
+              "--num-records", str(records), "--timeout", "60000")
+    consume = server.cost()
+    gb = records * 1024 / 1e9
+    return {"produce CPU-s/GB": produce / gb, "produce records/s": rate, "consume CPU-s/GB": consume / gb}
+
+
+def mqtt_load(server, qos, subscribers, messages):
+    server.begin()
+    r = load("pubsub", "--mqtt", server.address("mqtt"), "--messages", count(messages), "--qos", qos,
+             "--subscribers", subscribers, "--size", 64, "--in-flight", 20 if qos else 100)
+    deliveries = max(1, r["delivered"])
+    return {"CPU-s per million deliveries": server.cost() / deliveries * 1e6, "deliveries/s": r["per_second"],
+            "delivered of expected": r["delivered"] / r["expected"]}
+
+
+class Relay:
+    """Mosquitto, a plain forwarder, Kafka."""
+
+    def __init__(self):
+        self.kafka = Kafka()
+        self.mosquitto = mosquitto()
+        create_topic(self.kafka.address("kafka"), "load")
+        self.forwarder = Server([a.forwarder, self.mosquitto.address("mqtt"), "load/#", self.kafka.address("kafka"), "load"],
+                                ready="ready")
+        self.all = [self.kafka, self.mosquitto, self.forwarder]
+
+    def address(self, what):
+        return (self.mosquitto if what == "mqtt" else self.kafka).address(what)
+
+    def begin(self):
+        for s in self.all:
+            s.begin()
+
+    def cost(self):
+        return sum(s.cost() for s in self.all)
+
+    def rss(self):
+        return sum(rss_mb(s.pid) for s in self.all)
+
+    def stop(self):
+        for s in reversed(self.all):
+            s.stop()
+
+
+def relay_load(server, rate, messages, publishers):
+    server.begin()
+    r = load("relay", "--mqtt", server.address("mqtt"), "--kafka", server.address("kafka"), "--topic", "load", "--messages",
+             count(messages), "--rate", rate, "--qos", 1, "--publishers", publishers, "--in-flight", 500 if not rate else 20, "--size", 100)
+    rss = server.rss() if isinstance(server, Relay) else rss_mb(server.pid)
+    return {"p50 ms": r["p50_ms"], "p99 ms": r["p99_ms"], "messages/s": r["per_second"],
+            "CPU-s per million": server.cost() / max(1, r["delivered"]) * 1e6,
+            "PUBACKed, never delivered": r["acknowledged"] - r["delivered"], "RSS MB": rss}
+
+
+def startup(_):
+    """From exec to the first PUBACK of a durable message; then idle memory."""
+    began = time.perf_counter()
+    server = tributary()
+    load("pubsub", "--mqtt", server.address("mqtt"), "--messages", 1, "--qos", 1)
+    first = (time.perf_counter() - began) * 1000
+    time.sleep(1)
+    rss = rss_mb(server.pid)
+    start = server.start_ms
+    server.stop()
+    return {"ready ms": start, "first delivery ms (client included)": first, "idle RSS MB": rss}
+
+
+def startup_kafka(_):
+    server = Kafka()
+    time.sleep(1)
+    rss, start = rss_mb(server.pid), server.start_ms
+    server.stop()
+    return {"ready ms": start, "first delivery ms (client included)": float("nan"), "idle RSS MB": rss}
+
+
+def relay_pair(function):
+    def ours():
+        server = tributary()
+        create_topic(server.address("kafka"), "load")
+        return server
+    return [("Tributary, durable", ours, function), ("Mosquitto + Go forwarder + Kafka, nothing synced", Relay, function)]
+
+
+def pair(function, theirs, name):
+    return [("Tributary, durable", tributary, function), (name, theirs, function)]
+
+
+class Nothing:
+    def stop(self):
+        pass
+
+
+MEASURES = {
+    "start": ("Start-up and idle memory", [("Tributary", Nothing, startup), ("Apache Kafka", Nothing, startup_kafka)]),
+    "kafka-16k": ("Kafka: 1 KiB records, 16 KiB batches, acks=all",
+                  pair(lambda s: kafka_produce_consume(s, 16384), Kafka, "Apache Kafka, nothing synced")),
+    "kafka-1m": ("Kafka: 1 KiB records, 1 MB batches, acks=all",
+                 pair(lambda s: kafka_produce_consume(s, 1000000), Kafka, "Apache Kafka, nothing synced")),
+    "mqtt-qos0": ("MQTT 1 to 1, 64 B, QoS 0", pair(lambda s: mqtt_load(s, 0, 1, 300_000), mosquitto, "Mosquitto, nothing stored")),
+    "mqtt-qos1": ("MQTT 1 to 1, 64 B, QoS 1", pair(lambda s: mqtt_load(s, 1, 1, 100_000), mosquitto, "Mosquitto, nothing stored")),
+    "mqtt-qos2": ("MQTT 1 to 1, 64 B, QoS 2", pair(lambda s: mqtt_load(s, 2, 1, 50_000), mosquitto, "Mosquitto, nothing stored")),
+    "mqtt-fanout": ("MQTT 1 to 50, 64 B, QoS 0", pair(lambda s: mqtt_load(s, 0, 50, 10_000), mosquitto, "Mosquitto, nothing stored")),
+    "relay-1000": ("MQTT QoS 1 to a Kafka consumer, 1,000 messages a second", relay_pair(lambda s: relay_load(s, 1000, 15_000, 4))),
+    "relay-max": ("MQTT QoS 1 to a Kafka consumer, as fast as it goes", relay_pair(lambda s: relay_load(s, 0, 300_000, 4))),
+}
+
+
+def main():
+    only = [n for n in a.only.split(",") if n]
+    text = ["# Benchmarks", "", "Written by `cargo xtask bench` (%d rounds, medians; ours and theirs in turn within one run)." % a.rounds,
+            "CPU-seconds are of the server processes, user and system. The load generator, Kafka's perf tools and the servers share",
+            "the machine's %d cores." % os.cpu_count(), ""]
+    java = subprocess.run(["java", "-version"], capture_output=True, text=True).stderr.splitlines()[0]
+    version = subprocess.run([shutil.which("mosquitto") or "/usr/sbin/mosquitto", "-h"], capture_output=True, text=True).stdout.splitlines()[0]
+    text += ["Versions: Tributary %s; Apache Kafka %s on %s; %s; forwarder: paho.mqtt.golang, franz-go." % (
+        subprocess.run([a.tributary, "--version"], capture_output=True, text=True).stdout.split()[-1], real_kafka.VERSION, java, version), ""]
+    for name, (title, subjects) in MEASURES.items():
+        if only and name not in only:
+            continue
+        results = {label: [] for label, _, _ in subjects}
+        for round_ in range(a.rounds):
+            for label, start, measure in subjects:
+                server = start()
+                try:
+                    results[label].append(measure(server))
+                    note("%s, round %d, %s: %s" % (name, round_ + 1, label, {k: round(v, 3) for k, v in results[label][-1].items()}))
+                finally:
+                    server.stop()
+        figures = list(next(iter(results.values()))[0])
+        text += ["## " + title, "", "| | " + " | ".join(figures) + " |", "|---|" + "---|" * len(figures)]
+        medians = {label: [median(rows, f) for f in figures] for label, rows in results.items()}
+        for label, values in medians.items():
+            text.append("| %s | %s |" % (label, " | ".join("%.3g" % v if v < 1000 else "{:,.0f}".format(v) for v in values)))
+        ours, theirs = list(medians.values())[:2]
+        text.append("| ratio, ours to theirs | %s |" % " | ".join("%.2f" % (o / t) if t else "" for o, t in zip(ours, theirs)))
+        text += ["", "`cargo xtask bench %s`" % name, ""]
+    output = "\n".join(text)
+    if a.output:
+        with open(a.output, "w") as f:
+            f.write(output)
+    print(output)
+
+
+main()
