@@ -24,8 +24,12 @@
 mod api_key;
 mod error;
 mod error_code;
+pub mod fetch;
+pub mod frame;
+mod leader;
 mod message;
 pub mod messages;
+pub mod produce;
 pub mod records;
 mod uuid;
 pub mod wire;
