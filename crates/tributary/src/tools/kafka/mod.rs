@@ -1,0 +1,65 @@
+//! Kafka's command-line tools, and Confluent's `local` commands: options, output, messages and exit codes of
+//! Apache Kafka 4.3.1.
+
+mod calendar;
+mod confluent;
+mod console_consumer;
+mod console_producer;
+mod consumer_groups;
+mod formatter;
+mod line_reader;
+mod links;
+mod options;
+mod processes;
+mod run;
+mod server_control;
+mod signals;
+mod topics;
+mod usage;
+
+use std::process::ExitCode;
+
+/// `kafka-topics`: create, list, describe, alter and delete topics.
+pub fn kafka_topics(args: &[String]) -> ExitCode {
+    run::block_on(topics::main(args))
+}
+
+/// `kafka-console-producer`: lines of standard input become records.
+pub fn kafka_console_producer(args: &[String]) -> ExitCode {
+    run::block_on(console_producer::main(args))
+}
+
+/// `kafka-console-consumer`: records on standard output.
+pub fn kafka_console_consumer(args: &[String]) -> ExitCode {
+    run::block_on(console_consumer::main(args))
+}
+
+/// `kafka-consumer-groups`: list, describe, reset and delete consumer groups.
+pub fn kafka_consumer_groups(args: &[String]) -> ExitCode {
+    run::block_on(consumer_groups::main(args))
+}
+
+/// `kafka-server-stop`: ends the brokers that run from this program.
+pub fn kafka_server_stop(args: &[String]) -> ExitCode {
+    server_control::kafka_server_stop(args)
+}
+
+/// `zookeeper-server-start`: says that there is nothing to start.
+pub fn zookeeper_server_start(args: &[String]) -> ExitCode {
+    server_control::zookeeper_server_start(args)
+}
+
+/// `zookeeper-server-stop`: says that there is nothing to stop.
+pub fn zookeeper_server_stop(args: &[String]) -> ExitCode {
+    server_control::zookeeper_server_stop(args)
+}
+
+/// `confluent local services start|stop|status`: a broker in the background.
+pub fn confluent(args: &[String]) -> ExitCode {
+    confluent::main(args)
+}
+
+/// `tributary links DIR`: a link for every tool.
+pub fn links(args: &[String]) -> ExitCode {
+    links::main(args)
+}

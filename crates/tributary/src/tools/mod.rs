@@ -1,0 +1,66 @@
+//! The tools of Kafka, Confluent and Mosquitto under their own names.
+
+use std::process::ExitCode;
+
+pub mod kafka;
+pub mod mosquitto;
+
+/// A tool: takes its arguments without the program's name.
+pub type Tool = fn(&[String]) -> ExitCode;
+
+/// Every tool of this module by name.
+pub const NAMES: &[(&str, Tool)] = &[
+    ("confluent", kafka::confluent),
+    ("kafka-console-consumer", kafka::kafka_console_consumer),
+    ("kafka-console-producer", kafka::kafka_console_producer),
+    ("kafka-consumer-groups", kafka::kafka_consumer_groups),
+    ("kafka-server-stop", kafka::kafka_server_stop),
+    ("kafka-topics", kafka::kafka_topics),
+    ("mosquitto_pub", mosquitto::mosquitto_pub),
+    ("mosquitto_rr", mosquitto::mosquitto_rr),
+    ("mosquitto_sub", mosquitto::mosquitto_sub),
+    ("zookeeper-server-start", kafka::zookeeper_server_start),
+    ("zookeeper-server-stop", kafka::zookeeper_server_stop),
+];
+
+/// Names of the commands that start a broker from a Kafka or Mosquitto file; they are the binary's own, but
+/// `links` links them too.
+pub const SERVERS: &[&str] = &["kafka-server-start", "mosquitto"];
+
+/// Our own tools, known by first argument only.
+const OWN: &[(&str, Tool)] = &[("links", kafka::links)];
+
+/// A command's name without the folder and the `.sh`, `.bat` or `.exe` that scripts and documents put there.
+pub fn plain_name(name: &str) -> &str {
+    let file = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    [".sh", ".bat", ".exe"].iter().find_map(|suffix| file.strip_suffix(suffix)).unwrap_or(file)
+}
+
+/// The tool that `name` means, if it is one.
+pub fn lookup(name: &str) -> Option<Tool> {
+    let name = plain_name(name);
+    NAMES.iter().chain(OWN).find(|(known, _)| *known == name).map(|(_, tool)| *tool)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_with_and_without_suffix_and_folder() {
+        for name in [
+            "kafka-topics",
+            "kafka-topics.sh",
+            "kafka-topics.bat",
+            "bin/kafka-topics.sh",
+            ".\\bin\\windows\\kafka-topics.bat",
+            "C:\\kafka\\kafka-topics.exe",
+        ] {
+            assert_eq!(plain_name(name), "kafka-topics");
+            assert!(lookup(name).is_some(), "{name}");
+        }
+        assert!(lookup("kafka-topic").is_none());
+        assert!(lookup("serve").is_none());
+        assert!(NAMES.is_sorted_by_key(|(name, _)| *name));
+    }
+}
