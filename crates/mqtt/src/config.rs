@@ -25,6 +25,10 @@ pub struct MqttConfig {
     pub internal_partitions: i32,
     /// Checks user names and passwords; `None` = there are no users (see [`ListenerConfig::allow_anonymous`]).
     pub authenticator: Option<Arc<dyn Authenticator>>,
+    /// `upgrade_outgoing_qos`: deliver with the subscription's QoS even what was published with a lower one.
+    pub upgrade_outgoing_qos: bool,
+    /// `message_size_limit`: largest payload accepted, bytes; larger ones are refused one by one. `None` = any.
+    pub message_size_limit: Option<usize>,
     /// How often cursors of QoS 1 sessions reach the log at the latest.
     pub checkpoint_interval: Duration,
     /// How long `shutdown` lets connections finish before it drops them.
@@ -42,6 +46,8 @@ impl Default for MqttConfig {
             version: concat!("tributary version ", env!("CARGO_PKG_VERSION")).to_owned(),
             internal_partitions: 4,
             authenticator: None,
+            upgrade_outgoing_qos: false,
+            message_size_limit: None,
             checkpoint_interval: Duration::from_millis(500),
             shutdown_grace: Duration::from_secs(2),
         }

@@ -17,9 +17,24 @@
 //! ```
 
 mod auth;
+mod broker;
 mod config;
+mod deliver;
 mod error;
+mod mapping;
+mod message;
+mod net;
+mod packet;
+mod retained;
+mod route;
 mod server;
+mod session;
+mod stats;
+mod subscriptions;
+mod sys;
+pub mod testing;
+mod timers;
+mod will;
 
 pub use auth::{Authenticator, Credentials, Verdict};
 pub use config::{AutoCreate, Limits, ListenerConfig, MqttConfig, RouteConfig, RouteKey};

@@ -2,9 +2,24 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use client::door::Door;
+use client::door::{Door, TopicPartition};
+use mqtt_codec::ReasonCode;
+use tokio::sync::watch;
 
+use crate::broker::Broker;
+use crate::deliver::{Hub, QueueLimits};
+use crate::mapping;
+use crate::message::Position;
+use crate::net::Listener;
+use crate::retained::Retained;
+use crate::route::Routes;
+use crate::session::Registry;
+use crate::session::store::{self, RETAINED, SessionStore};
+use crate::stats::Stats;
+use crate::timers::Timers;
 use crate::{MqttConfig, MqttError};
 
 /// The MQTT server.
@@ -15,6 +30,9 @@ pub struct Server;
 #[derive(Debug)]
 pub struct MqttHandle {
     addresses: Vec<SocketAddr>,
+    broker: Arc<Broker>,
+    open: Arc<AtomicUsize>,
+    stop: watch::Sender<bool>,
 }
 
 impl Server {
@@ -22,10 +40,53 @@ impl Server {
     /// runtime. When it returns, clients can connect.
     ///
     /// # Errors
-    /// [`MqttError::Config`], [`MqttError::Listen`], or [`MqttError::Door`] when the log cannot be read.
+    /// [`MqttError::Config`], [`MqttError::Listen`], [`MqttError::Door`] when the log cannot be read, or
+    /// [`MqttError::Corrupt`] when a session in it cannot be understood.
     pub async fn start(config: MqttConfig, door: Arc<dyn Door>) -> Result<MqttHandle, MqttError> {
-        let _ = door;
-        Ok(MqttHandle { addresses: config.listeners.iter().map(|l| l.address).collect() })
+        let started = Instant::now();
+        check(&config)?;
+        let routes = Routes::new(&config.routes, &config.auto_create)?;
+        let bound: Vec<_> =
+            config.listeners.iter().cloned().map(Listener::bind).collect::<Result<_, MqttError>>()?;
+
+        let (session_partitions, retained_partitions) =
+            store::ensure_topics(&*door, config.internal_partitions).await?;
+        let stats = Arc::new(Stats::default());
+        let hub = Hub::new(door, routes, stats.clone());
+        let retained = load_retained(&hub, retained_partitions).await?;
+        let broker = Arc::new(Broker {
+            store: SessionStore::new(hub.clone(), session_partitions),
+            hub: hub.clone(),
+            retained,
+            retained_partitions,
+            registry: Registry::default(),
+            stats,
+            timers: Timers::default(),
+            started,
+            config,
+        });
+        let sessions = store::load(&hub, session_partitions, broker.queue_limits()).await?;
+        tracing::info!(
+            sessions = sessions.len(),
+            retained = broker.retained.len(),
+            milliseconds = started.elapsed().as_millis(),
+            "MQTT state read from the log"
+        );
+        broker.adopt(sessions);
+
+        hub.spawn(hub.clone().watch_topics());
+        hub.spawn(broker.clone().run_timers());
+        if let Some(interval) = broker.config.sys_interval {
+            hub.spawn(crate::sys::run(broker.clone(), interval));
+        }
+        let (stop, _) = watch::channel(false);
+        let open = Arc::new(AtomicUsize::new(0));
+        let mut addresses = Vec::new();
+        for (listener, socket, address) in bound {
+            addresses.push(address);
+            tokio::spawn(listener.run(socket, broker.clone(), open.clone(), stop.subscribe()));
+        }
+        Ok(MqttHandle { addresses, broker, open, stop })
     }
 }
 
@@ -35,7 +96,104 @@ impl MqttHandle {
         &self.addresses
     }
 
+    /// Network connections open now.
+    pub fn connections(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
+    }
+
     /// Stops accepting, tells v5 clients "server shutting down", publishes wills, writes cursors and waits for
     /// all of it, at most [`MqttConfig::shutdown_grace`].
-    pub async fn shutdown(self) {}
+    pub async fn shutdown(self) {
+        self.stop.send_replace(true);
+        let deadline = Instant::now() + self.broker.config.shutdown_grace;
+        while self.connections() > 0 && Instant::now() < deadline {
+            // Again and again: a client may have been about to connect.
+            self.kick_all();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        if self.connections() > 0 {
+            tracing::warn!(connections = self.connections(), "stopping before all connections have ended");
+        }
+    }
+
+    fn kick_all(&self) {
+        for seat in self.broker.registry.all() {
+            let Ok(mut state) = seat.state.try_lock() else { continue };
+            if state.live.as_ref().is_some_and(|l| *l.ended.borrow()) {
+                state.live = None;
+            }
+            if let Some(live) = &mut state.live {
+                // The receiving end of a closed channel stands in for the one that is used up.
+                let (spent, _) = tokio::sync::oneshot::channel();
+                let kick = std::mem::replace(&mut live.kick, spent);
+                let _ = kick.send(ReasonCode::ServerShuttingDown);
+            }
+        }
+    }
+}
+
+impl Drop for MqttHandle {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        self.kick_all();
+        self.broker.hub.stop();
+    }
+}
+
+fn check(config: &MqttConfig) -> Result<(), MqttError> {
+    let bad = |what: &str| Err(MqttError::Config(what.to_owned()));
+    if config.limits.max_inflight_messages == 0 {
+        return bad("max_inflight_messages must be at least 1");
+    }
+    if config.limits.max_queued_messages == 0 {
+        return bad("max_queued_messages must be at least 1");
+    }
+    if config.limits.max_packet_size < 20 {
+        return bad("max_packet_size must be at least 20");
+    }
+    if config.internal_partitions < 1 {
+        return bad("internal topics need at least one partition");
+    }
+    for l in &config.listeners {
+        if l.max_qos > 2 {
+            return bad("max_qos must be 0, 1 or 2");
+        }
+        if let Some(mount) = &l.mount_point {
+            if mqtt_codec::topic::validate_name(mount).is_err() || mount.starts_with('$') {
+                return Err(MqttError::Config(format!("mount_point {mount:?} cannot begin a topic")));
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn load_retained(hub: &Arc<Hub>, partitions: i32) -> Result<Arc<Retained>, MqttError> {
+    let retained = Arc::new(Retained::default());
+    for n in 0..partitions {
+        let name = TopicPartition::new(RETAINED, n);
+        let partition = hub.partitions.get(&name);
+        store::read_all(&*hub.door, &name, |mut record| {
+            let Some(topic) = record.key.as_ref().map(|k| bytes::Bytes::copy_from_slice(k)) else { return };
+            let offset = record.offset;
+            // Copies, so that a small message does not keep all that was read with it.
+            record.value = record.value.map(|v| bytes::Bytes::copy_from_slice(&v));
+            record.key = Some(topic.clone());
+            let at = Position { partition: partition.id, offset };
+            let message = mapping::retained_message_of(record, at).map(Arc::new);
+            retained.apply(topic, message, offset);
+        })
+        .await?;
+    }
+    Ok(retained)
+}
+
+impl Broker {
+    /// Bounds of every consumer's queue.
+    pub(crate) fn queue_limits(&self) -> QueueLimits {
+        QueueLimits {
+            messages: self.config.limits.max_queued_messages,
+            bytes: self.config.limits.max_queued_bytes,
+            upgrade_qos: self.config.upgrade_outgoing_qos,
+        }
+    }
 }

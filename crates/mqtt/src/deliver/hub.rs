@@ -1,0 +1,309 @@
+//! Brings consumers, partitions and tails together.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use client::door::{Door, DoorError, TopicImage, TopicPartition};
+use futures_util::FutureExt;
+use hashbrown::HashMap;
+use parking_lot::RwLock;
+use tokio::sync::watch;
+
+use super::consumer::{Consumer, Wake};
+use super::partition::{Partition, Partitions};
+use super::{pump, tail};
+use crate::message::{Message, PartitionId};
+use crate::route::{Routes, is_routed};
+use crate::stats::Stats;
+use crate::subscriptions::{Subscription, Subscriptions};
+
+/// Everything delivery needs.
+pub(crate) struct Hub {
+    pub(crate) door: Arc<dyn Door>,
+    pub(crate) routes: Routes,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) partitions: Partitions,
+    pub(crate) stats: Arc<Stats>,
+    topics: watch::Receiver<Arc<TopicImage>>,
+    /// Consumers with a connection: those a new topic may concern.
+    online: RwLock<HashMap<u64, Arc<Consumer>>>,
+    stopped: watch::Sender<bool>,
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").finish_non_exhaustive()
+    }
+}
+
+impl Hub {
+    pub(crate) fn new(door: Arc<dyn Door>, routes: Routes, stats: Arc<Stats>) -> Arc<Self> {
+        let topics = door.topics();
+        Arc::new(Self {
+            door,
+            routes,
+            subscriptions: Subscriptions::default(),
+            partitions: Partitions::default(),
+            stats,
+            topics,
+            online: RwLock::default(),
+            stopped: watch::channel(false).0,
+        })
+    }
+
+    /// The topics now.
+    pub(crate) fn image(&self) -> Arc<TopicImage> {
+        self.topics.borrow().clone()
+    }
+
+    /// Follows changes of the topics for ever: new partitions reach the consumers whose filters need them.
+    pub(crate) async fn watch_topics(self: Arc<Self>) {
+        let mut topics = self.topics.clone();
+        loop {
+            let image = topics.borrow_and_update().clone();
+            self.forget_deleted(&image);
+            let online: Vec<_> = self.online.read().values().cloned().collect();
+            for consumer in online {
+                for (_, subscription) in consumer.subscriptions() {
+                    self.follow_filter(&consumer, &subscription, &image);
+                }
+            }
+            if topics.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn forget_deleted(self: &Arc<Self>, image: &TopicImage) {
+        for name in self.partitions.names() {
+            let there = image.get(&name.topic).is_some_and(|t| name.partition < t.partitions);
+            if !there {
+                let partition = self.partitions.get(&name);
+                self.forget(&partition);
+            }
+        }
+    }
+
+    /// Partitions that may hold messages for a filter.
+    pub(crate) fn partitions_of(&self, filter: &str, image: &TopicImage) -> Vec<Arc<Partition>> {
+        let mut found = Vec::new();
+        self.routes.followed(filter, image, &mut |topic| {
+            for n in 0..topic.partitions {
+                found.push(self.partitions.get(&TopicPartition::new(topic.name.clone(), n)));
+            }
+        });
+        found
+    }
+
+    /// The starts of a subscription made now: the end of each partition its filter may concern.
+    ///
+    /// # Errors
+    /// When the log cannot say where it ends.
+    pub(crate) async fn starts(&self, filter: &str) -> Result<Box<[(PartitionId, i64)]>, DoorError> {
+        let partitions = self.partitions_of(filter, &self.image());
+        self.learn_ends(partitions.iter()).await?;
+        Ok(partitions.iter().map(|p| (p.id, p.end())).filter(|(_, end)| *end > 0).collect())
+    }
+
+    async fn learn_ends(&self, of: impl Iterator<Item = &Arc<Partition>>) -> Result<(), DoorError> {
+        for result in futures_util::future::join_all(of.map(|p| p.learn_end(&*self.door))).await {
+            match result {
+                // Deleted in this moment: nothing to start from.
+                Ok(()) | Err(DoorError::UnknownTopic(_)) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a subscription to an online consumer.
+    pub(crate) fn subscribe(self: &Arc<Self>, consumer: &Arc<Consumer>, filter: &str, s: Arc<Subscription>) {
+        consumer.put_subscription(filter, s.clone());
+        self.subscriptions.insert(consumer, s.clone());
+        self.follow_filter(consumer, &s, &self.image());
+    }
+
+    /// Adds the subscriptions of a session that was read from the log; it is offline.
+    pub(crate) fn restore(&self, consumer: &Arc<Consumer>, filter: &str, s: Arc<Subscription>) {
+        consumer.put_subscription(filter, s.clone());
+        self.subscriptions.insert(consumer, s);
+    }
+
+    /// Removes a subscription; `false` when there was none.
+    pub(crate) fn unsubscribe(self: &Arc<Self>, consumer: &Arc<Consumer>, filter: &str) -> bool {
+        let Some(gone) = consumer.take_subscription(filter) else { return false };
+        self.subscriptions.remove(consumer, &gone.filter);
+        let rest = consumer.subscriptions();
+        let image = self.image();
+        for partition in consumer.known_partitions() {
+            let needed = image
+                .get(&partition.name.topic)
+                .is_some_and(|topic| rest.iter().any(|(_, s)| self.routes.follows(&s.filter, topic)));
+            if !needed && consumer.unfollow(partition.id) {
+                Self::leave(&partition);
+            }
+        }
+        true
+    }
+
+    /// Connects a consumer: from now on tails and pump feed it.
+    ///
+    /// # Errors
+    /// When the log cannot say where a partition ends; the consumer is offline then.
+    pub(crate) async fn connect(self: &Arc<Self>, consumer: &Arc<Consumer>) -> Result<(), DoorError> {
+        let image = self.image();
+        // A partition met for the first time starts where the earliest of the subscriptions does.
+        let mut starts: HashMap<PartitionId, (Arc<Partition>, i64)> = HashMap::new();
+        for (_, s) in consumer.subscriptions() {
+            for partition in self.partitions_of(&s.filter, &image) {
+                let start = s.start(partition.id);
+                let known = starts.entry(partition.id).or_insert_with(|| (partition, start));
+                known.1 = known.1.min(start);
+            }
+        }
+        self.learn_ends(starts.values().map(|(p, _)| p)).await?;
+        consumer.go_online();
+        self.online.write().insert(consumer.id, consumer.clone());
+        for (partition, start) in starts.values() {
+            // After a pause QoS 0 messages count from now on.
+            self.follow(consumer, partition, *start, partition.end());
+        }
+        Ok(())
+    }
+
+    /// Disconnects a consumer: what it had not taken is left to its cursors.
+    pub(crate) fn disconnect(&self, consumer: &Arc<Consumer>) {
+        self.online.write().remove(&consumer.id);
+        for partition in consumer.go_offline() {
+            Self::leave(&partition);
+        }
+        let dropped = consumer.dropped.swap(0, Ordering::Relaxed);
+        self.stats.publish_dropped.fetch_add(dropped, Ordering::Relaxed);
+    }
+
+    /// Ends a consumer that is disconnected.
+    pub(crate) fn remove(&self, consumer: &Arc<Consumer>) {
+        for (filter, s) in consumer.subscriptions() {
+            consumer.take_subscription(&filter);
+            self.subscriptions.remove(consumer, &s.filter);
+        }
+        consumer.clear();
+    }
+
+    fn follow_filter(
+        self: &Arc<Self>,
+        consumer: &Arc<Consumer>,
+        subscription: &Subscription,
+        image: &TopicImage,
+    ) {
+        if !consumer.is_online() {
+            return;
+        }
+        for partition in self.partitions_of(&subscription.filter, image) {
+            let start = subscription.start(partition.id);
+            self.follow(consumer, &partition, start, start);
+        }
+    }
+
+    fn follow(
+        self: &Arc<Self>,
+        consumer: &Arc<Consumer>,
+        partition: &Arc<Partition>,
+        start: i64,
+        history: i64,
+    ) {
+        self.enter(partition);
+        let (joined, wake) = consumer.follow(partition, start, history);
+        if !joined {
+            Self::leave(partition);
+        }
+        if wake == Wake::Pump {
+            self.start_pump(consumer);
+        }
+    }
+
+    fn enter(self: &Arc<Self>, partition: &Arc<Partition>) {
+        let mut slot = partition.tail.lock();
+        slot.followers += 1;
+        if slot.runs {
+            return;
+        }
+        slot.runs = true;
+        let mut from = partition.end().max(partition.position() + 1);
+        partition.set_position(from - 1);
+        let (hub, partition) = (self.clone(), partition.clone());
+        self.spawn(async move {
+            loop {
+                let run = tail::run(hub.clone(), partition.clone(), from);
+                if std::panic::AssertUnwindSafe(run).catch_unwind().await.is_ok() {
+                    return;
+                }
+                tracing::error!(partition = %partition.name, offset = partition.position(),
+                    "delivery of a record failed, going on after it");
+                from = partition.position() + 1;
+            }
+        });
+    }
+
+    fn leave(partition: &Partition) {
+        let mut slot = partition.tail.lock();
+        slot.followers = slot.followers.saturating_sub(1);
+    }
+
+    /// Runs a task until it ends or the server stops.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut stopped = self.stopped.subscribe();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = stopped.wait_for(|s| *s) => {}
+                () = task => {}
+            }
+        });
+    }
+
+    /// Ends all tasks of delivery.
+    pub(crate) fn stop(&self) {
+        self.stopped.send_replace(true);
+    }
+
+    /// The partition is gone.
+    pub(super) fn forget(&self, partition: &Arc<Partition>) {
+        let current = self.partitions.forget(&partition.name);
+        if current.is_some_and(|c| c.id == partition.id) && is_routed_name(partition) {
+            tracing::info!(partition = %partition.name, "partition deleted");
+        }
+        for consumer in self.online.read().values() {
+            if consumer.unfollow(partition.id) {
+                Self::leave(partition);
+            }
+        }
+    }
+
+    pub(super) fn start_pump(self: &Arc<Self>, consumer: &Arc<Consumer>) {
+        let epoch = consumer.epoch();
+        self.spawn(pump::run(self.clone(), consumer.clone(), epoch));
+    }
+
+    /// Retention removed records that somebody had still to get.
+    pub(super) fn count_lost(&self, partition: &TopicPartition, from: i64, to: i64) {
+        self.stats.lost_to_retention.fetch_add(to.saturating_sub(from).max(0) as u64, Ordering::Relaxed);
+        tracing::warn!(%partition, from, to, "retention removed records before they were delivered over MQTT");
+    }
+
+    /// Delivers a message that is not logged (`$SYS`) to those who are there.
+    pub(crate) fn deliver_local(&self, message: &Arc<Message>) {
+        for r in self.subscriptions.matching(message.topic()) {
+            if !r.consumer.is_online() {
+                continue;
+            }
+            let Some(delivery) = r.consumer.delivery(message, None, r.subscriptions.iter()) else { continue };
+            if r.consumer.offer_local(delivery) == Wake::Reader {
+                r.consumer.ready.notify_one();
+            }
+        }
+    }
+}
+
+fn is_routed_name(partition: &Partition) -> bool {
+    is_routed(&client::door::TopicInfo { name: partition.name.topic.clone(), partitions: 1, internal: false })
+}

@@ -1,0 +1,709 @@
+//! One client's connection: reads packets, acts on them, writes acknowledgements in their order and deliveries as
+//! the window allows.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use client::door::{DoorError, TopicImage};
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesOrdered;
+use futures_util::{FutureExt, StreamExt};
+use hashbrown::HashMap;
+use mqtt_codec::{
+    Ack, DecodeError, Decoder, Disconnect, Packet, PacketId, PacketType, Property, ProtocolVersion,
+    PublishHead, QoS, ReasonCode,
+};
+use tokio::net::TcpStream;
+
+use super::listener::Listener;
+use super::outbuf::OutBuf;
+use crate::broker::{Broker, Located, reason_of};
+use crate::deliver::Delivery;
+use crate::message::now_ms;
+use crate::packet::connect;
+use crate::session::record::SlotState;
+use crate::session::{Next, Origin, Resend, Seat, Session};
+use crate::stats::Stats;
+use crate::will::{Ended, show};
+
+/// Bytes read at a time.
+const READ_BYTES: usize = 16 << 10;
+/// Deliveries taken from the queue at a time.
+const TAKE: usize = 256;
+/// Packets handled before others get their turn.
+const PACKETS_A_TURN: usize = 256;
+/// How long a last word (DISCONNECT, CONNACK with an error) may take to be written.
+const FAREWELL: Duration = Duration::from_millis(500);
+/// Topics whose place in the log a connection remembers.
+const LOCATED_MAX: usize = 256;
+
+/// Why a connection ends.
+#[derive(Debug)]
+pub(crate) enum Close {
+    /// DISCONNECT without a will.
+    Disconnected,
+    /// The client is gone, or asked for its will.
+    Gone(String),
+    /// We end it: reason for the client, words for the log.
+    Error(ReasonCode, String),
+}
+
+impl Close {
+    /// We end it.
+    pub(crate) fn error(reason: ReasonCode, why: &str) -> Self {
+        Self::Error(reason, why.to_owned())
+    }
+
+    /// The log failed where nothing weaker than closing keeps what was promised.
+    pub(crate) fn storage(error: &DoorError) -> Self {
+        Self::Error(reason_of(error), format!("the commit log failed: {error}"))
+    }
+
+    fn io(error: &io::Error) -> Self {
+        Self::Gone(error.to_string())
+    }
+}
+
+impl From<DecodeError> for Close {
+    fn from(e: DecodeError) -> Self {
+        Self::Error(e.reason(), e.to_string())
+    }
+}
+
+/// Something that was under way and has ended.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// A publish is in the log, or not.
+    Published { id: Option<PacketId>, qos: QoS, result: Result<(), DoorError>, matched: bool },
+    /// A publish was not accepted.
+    Refused { id: Option<PacketId>, qos: QoS, reason: ReasonCode },
+    /// The release of an inbound QoS 2 publish is in the log, or not.
+    Released { id: PacketId, result: Result<(), DoorError> },
+    /// PUBREL for something unknown.
+    Unreleased { id: PacketId, reason: ReasonCode },
+    /// The slot of an outbound QoS 2 publish is in the log, or not.
+    SlotStored { id: PacketId, result: Result<(), DoorError> },
+    /// The PUBREC of an outbound QoS 2 publish is in the log, or not.
+    ReleaseStored { id: PacketId, result: Result<(), DoorError> },
+}
+
+/// A connected client.
+pub(crate) struct Connection {
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) listener: Arc<Listener>,
+    pub(crate) session: Box<Session>,
+    pub(crate) version: ProtocolVersion,
+    /// Topic aliases set by the client.
+    pub(crate) aliases: Vec<Bytes>,
+    /// QoS 1 and 2 publishes received and not answered to their end.
+    pub(crate) receiving: usize,
+    /// What we told the client about `receiving`.
+    pub(crate) receive_maximum: u16,
+    /// The session holds a no-local subscription.
+    pub(crate) no_local: bool,
+    pub(crate) keep_alive: Option<Duration>,
+    /// The client's maximum packet size, bytes.
+    pub(crate) packet_size_max: usize,
+    decoder: Decoder,
+    input: BytesMut,
+    stream: TcpStream,
+    peer: SocketAddr,
+    output: OutBuf,
+    under_way: FuturesOrdered<BoxFuture<'static, Step>>,
+    deliveries: Vec<Delivery>,
+    heard: Instant,
+    checkpoint_due: Option<Instant>,
+    located: HashMap<Bytes, Located>,
+    located_in: Arc<TopicImage>,
+}
+
+/// Serves one socket from its first byte to its last.
+pub(crate) async fn serve(broker: Arc<Broker>, listener: Arc<Listener>, stream: TcpStream, peer: SocketAddr) {
+    let _ = stream.set_nodelay(true);
+    let mut decoder = Decoder::for_server(broker.config.limits.max_connect_size);
+    let mut input = BytesMut::new();
+    let first = read_connect(&broker, &mut decoder, &mut input, &stream);
+    let packet = match tokio::time::timeout(broker.config.limits.connect_timeout, first).await {
+        Ok(Ok(Some(packet))) => packet,
+        Ok(Ok(None)) => return,
+        Ok(Err(close)) => {
+            tracing::info!(%peer, ?close, "no MQTT connection");
+            if let Close::Error(reason, _) = close {
+                connect::refuse_early(&stream, &input, reason).await;
+            }
+            return;
+        }
+        Err(_) => {
+            tracing::info!(%peer, "no CONNECT in time");
+            return;
+        }
+    };
+    let Packet::Connect(packet) = packet else { return };
+    let version = packet.version;
+    let entered = match connect::enter(&broker, &listener, *packet, peer).await {
+        Ok(entered) => entered,
+        Err(refused) => {
+            tracing::info!(%peer, reason = %refused.reason, why = refused.why, "connection refused");
+            let mut out = OutBuf::default();
+            if Packet::ConnAck(Box::new(refused.connack())).encode(version, out.encode_to()).is_ok() {
+                farewell(&mut out, &stream).await;
+            }
+            return;
+        }
+    };
+    Stats::add(&broker.stats.connects, 1);
+    broker.stats.client_connected();
+    decoder.set_packet_size_max(broker.config.limits.max_packet_size);
+    let connect::Entered {
+        session,
+        seat,
+        mut kick,
+        ended,
+        connack,
+        keep_alive,
+        receive_maximum,
+        window,
+        packet_size_max,
+    } = entered;
+    let receiving = session.inbound.len();
+    let mut connection = Connection {
+        no_local: session.consumer.has_no_local(),
+        listener,
+        session,
+        version,
+        aliases: Vec::new(),
+        receiving,
+        receive_maximum,
+        keep_alive,
+        packet_size_max,
+        decoder,
+        input,
+        stream,
+        peer,
+        output: OutBuf::default(),
+        under_way: FuturesOrdered::new(),
+        deliveries: Vec::new(),
+        heard: Instant::now(),
+        checkpoint_due: None,
+        located: HashMap::new(),
+        located_in: broker.hub.image(),
+        broker: broker.clone(),
+    };
+    connection.session.outbound.set_window(window);
+    connection.send(&Packet::ConnAck(Box::new(connack)));
+    // A panic must cost this connection only, and not its session.
+    let run = std::panic::AssertUnwindSafe(connection.run());
+    let close = tokio::select! {
+        biased;
+        reason = &mut kick => {
+            let reason = reason.unwrap_or(ReasonCode::ServerShuttingDown);
+            Close::Error(reason, reason.name().to_owned())
+        }
+        close = run.catch_unwind() => close.unwrap_or_else(|_| {
+            tracing::error!(%peer, "a connection panicked; it is closed, the session stays");
+            Close::error(ReasonCode::UnspecifiedError, "internal error")
+        }),
+    };
+    connection.end(close, &seat).await;
+    broker.stats.connected.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+    let _ = ended.send(true);
+    broker.registry.remove_if_empty(&seat);
+}
+
+async fn read_connect(
+    broker: &Broker,
+    decoder: &mut Decoder,
+    input: &mut BytesMut,
+    stream: &TcpStream,
+) -> Result<Option<Packet>, Close> {
+    loop {
+        // A copy, because a refusal has to look at the bytes once more.
+        let mut bytes = input.clone();
+        if let Some(packet) = decoder.decode(&mut bytes)? {
+            Stats::add(&broker.stats.packets_received, 1);
+            *input = bytes;
+            return Ok(Some(packet));
+        }
+        stream.readable().await.map_err(|e| Close::io(&e))?;
+        input.reserve(1024);
+        match stream.try_read_buf(input) {
+            Ok(0) => return Ok(None),
+            Ok(n) => Stats::add(&broker.stats.bytes_received, n),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            Err(e) => return Err(Close::io(&e)),
+        }
+    }
+}
+
+/// Writes what is left, for a short time.
+pub(crate) async fn farewell(out: &mut OutBuf, stream: &TcpStream) {
+    let write = async {
+        while !out.is_empty() {
+            if stream.writable().await.is_err() || out.write(stream).is_err() {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(FAREWELL, write).await;
+}
+
+impl Connection {
+    /// The client id, for logs.
+    pub(crate) fn name(&self) -> String {
+        show(&self.session.client_id)
+    }
+
+    async fn run(&mut self) -> Close {
+        if let Err(close) = self.resume().await {
+            return close;
+        }
+        loop {
+            match self.turn().await {
+                Ok(()) => {}
+                Err(close) => return close,
+            }
+        }
+    }
+
+    /// What the session still owes the client, then the queue.
+    async fn resume(&mut self) -> Result<(), Close> {
+        let durable = self.session.is_persistent();
+        for resend in self.session.outbound.resume() {
+            match resend {
+                Resend::Publish { id, origin, dup } => self.send_publish(Some(id), &origin, dup),
+                Resend::Release { id } => self.send_pubrel(id, ReasonCode::Success),
+            }
+        }
+        if durable {
+            self.session.dirty = true;
+        }
+        self.broker.hub.connect(&self.session.consumer).await.map_err(|e| Close::storage(&e))
+    }
+
+    /// Does everything that can be done now, then waits for one more thing.
+    async fn turn(&mut self) -> Result<(), Close> {
+        for _ in 0..PACKETS_A_TURN {
+            if self.under_way.len() >= self.broker.config.limits.max_publishes_under_way
+                || self.output.is_full()
+            {
+                break;
+            }
+            let Some(packet) = self.decoder.decode(&mut self.input)? else { break };
+            Stats::add(&self.broker.stats.packets_received, 1);
+            self.handle(packet).await?;
+        }
+        self.take_steps()?;
+        self.take_deliveries();
+        self.write()?;
+        self.plan_checkpoint();
+
+        let may_read = self.under_way.len() < self.broker.config.limits.max_publishes_under_way
+            && !self.output.is_full();
+        let buffered = may_read && self.has_whole_packet()?;
+        let deadline = self.deadline();
+        tokio::select! {
+            step = self.under_way.next(), if !self.under_way.is_empty() => {
+                if let Some(step) = step {
+                    self.step(step)?;
+                }
+            }
+            () = self.session.consumer.ready.notified(), if !self.output.is_full() => {}
+            result = self.stream.readable(), if may_read && !buffered => {
+                result.map_err(|e| Close::io(&e))?;
+                self.read()?;
+            }
+            result = self.stream.writable(), if !self.output.is_empty() => {
+                result.map_err(|e| Close::io(&e))?;
+            }
+            () = tokio::task::yield_now(), if buffered => {}
+            () = sleep_until(deadline) => self.check_time().await?,
+        }
+        Ok(())
+    }
+
+    fn has_whole_packet(&self) -> Result<bool, Close> {
+        Ok(matches!(self.decoder.peek(&self.input)?, mqtt_codec::Framing::Whole(_)))
+    }
+
+    fn read(&mut self) -> Result<(), Close> {
+        if self.input.is_empty() && self.input.capacity() < READ_BYTES {
+            self.input = BytesMut::with_capacity(READ_BYTES);
+        }
+        self.input.reserve(READ_BYTES / 4);
+        match self.stream.try_read_buf(&mut self.input) {
+            Ok(0) => Err(Close::Gone("connection closed by the client".to_owned())),
+            Ok(n) => {
+                Stats::add(&self.broker.stats.bytes_received, n);
+                self.heard = Instant::now();
+                Ok(())
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(e) => Err(Close::io(&e)),
+        }
+    }
+
+    fn write(&mut self) -> Result<(), Close> {
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        let n = self.output.write(&self.stream).map_err(|e| Close::io(&e))?;
+        Stats::add(&self.broker.stats.bytes_sent, n);
+        Ok(())
+    }
+
+    /// The next moment at which something is due.
+    fn deadline(&self) -> Option<Instant> {
+        let silent = self.keep_alive.and_then(|k| self.heard.checked_add(k));
+        [silent, self.checkpoint_due].into_iter().flatten().min()
+    }
+
+    async fn check_time(&mut self) -> Result<(), Close> {
+        let now = Instant::now();
+        if self.keep_alive.is_some_and(|k| now.duration_since(self.heard) >= k) {
+            // What has arrived but was not read yet counts as heard.
+            let before = self.heard;
+            self.read()?;
+            if self.heard == before {
+                return Err(Close::error(ReasonCode::KeepAliveTimeout, "keep alive timeout"));
+            }
+        }
+        if self.checkpoint_due.is_some_and(|at| at <= now) {
+            self.checkpoint_due = None;
+            if self.session.is_persistent() {
+                let part = self.broker.store.checkpoint(&mut self.session);
+                if let Err(error) = self.broker.store.write(&self.session.client_id, vec![part]).await {
+                    tracing::warn!(client = %self.name(), %error, "cannot save a session's cursors");
+                    self.session.dirty = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn plan_checkpoint(&mut self) {
+        if self.session.dirty && self.checkpoint_due.is_none() && self.session.is_persistent() {
+            self.checkpoint_due = Instant::now().checked_add(self.broker.config.checkpoint_interval);
+        }
+    }
+
+    /// Puts something under way; its end is acted on after everything put under way before.
+    pub(crate) fn later(&mut self, step: impl Future<Output = Step> + Send + 'static) {
+        self.under_way.push_back(step.boxed());
+    }
+
+    /// Acts on what has ended by now.
+    fn take_steps(&mut self) -> Result<(), Close> {
+        while !self.under_way.is_empty() {
+            let Some(Some(step)) = self.under_way.next().now_or_never() else { break };
+            self.step(step)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for everything under way.
+    pub(crate) async fn finish_steps(&mut self) -> Result<(), Close> {
+        while let Some(step) = self.under_way.next().await {
+            self.step(step)?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, step: Step) -> Result<(), Close> {
+        match step {
+            Step::Published { id, qos, result, matched } => self.published(id, qos, result, matched),
+            Step::Refused { id, qos, reason } => self.refused(id, qos, reason),
+            Step::Released { id, result } => match result {
+                Ok(()) => {
+                    self.session.inbound.released(id);
+                    self.receiving = self.receiving.saturating_sub(1);
+                    self.send_ack(PacketType::PubComp, id, ReasonCode::Success);
+                    Ok(())
+                }
+                Err(e) => {
+                    self.session.inbound.release_failed(id);
+                    Err(Close::storage(&e))
+                }
+            },
+            Step::Unreleased { id, reason } => {
+                self.send_ack(PacketType::PubComp, id, reason);
+                Ok(())
+            }
+            Step::SlotStored { id, result } => {
+                result.map_err(|e| Close::storage(&e))?;
+                let origin = self.session.outbound.stored(id).map(|e| e.origin.clone());
+                if let Some(origin) = origin {
+                    self.send_publish(Some(id), &origin, false);
+                }
+                Ok(())
+            }
+            Step::ReleaseStored { id, result } => {
+                result.map_err(|e| Close::storage(&e))?;
+                if self.session.outbound.release_stored(id) {
+                    self.send_pubrel(id, ReasonCode::Success);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn published(
+        &mut self,
+        id: Option<PacketId>,
+        qos: QoS,
+        result: Result<(), DoorError>,
+        matched: bool,
+    ) -> Result<(), Close> {
+        let Some(id) = id else {
+            if let Err(error) = result {
+                Stats::add(&self.broker.stats.publish_dropped, 1);
+                tracing::warn!(client = %self.name(), %error, "a QoS 0 message was dropped");
+            }
+            return Ok(());
+        };
+        if let Err(error) = result {
+            tracing::warn!(client = %self.name(), %error, "a message was not accepted");
+            let reason = reason_of(&error);
+            if !self.version.is_v5() {
+                // MQTT 3 has no way to say no: better no answer than a false one.
+                self.forget_refused(id, qos);
+                return Err(Close::Error(reason, format!("a message was not accepted: {error}")));
+            }
+            return self.refused(Some(id), qos, reason);
+        }
+        if qos == QoS::ExactlyOnce {
+            self.session.inbound.stored(id, true);
+            self.send_ack(PacketType::PubRec, id, ReasonCode::Success);
+        } else {
+            self.receiving = self.receiving.saturating_sub(1);
+            let reason = if matched { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
+            self.send_ack(PacketType::PubAck, id, reason);
+        }
+        Ok(())
+    }
+
+    fn forget_refused(&mut self, id: PacketId, qos: QoS) {
+        self.receiving = self.receiving.saturating_sub(1);
+        if qos == QoS::ExactlyOnce {
+            self.session.inbound.stored(id, false);
+        }
+    }
+
+    fn refused(&mut self, id: Option<PacketId>, qos: QoS, reason: ReasonCode) -> Result<(), Close> {
+        Stats::add(&self.broker.stats.publish_dropped, 1);
+        let Some(id) = id else { return Ok(()) };
+        if self.version.is_v5() || qos == QoS::AtLeastOnce {
+            self.forget_refused(id, qos);
+        } else {
+            // An MQTT 3 client goes through with the whole exchange.
+            self.session.inbound.stored(id, true);
+        }
+        let packet = if qos == QoS::ExactlyOnce { PacketType::PubRec } else { PacketType::PubAck };
+        self.send_ack(packet, id, reason);
+        Ok(())
+    }
+
+    /// Moves deliveries from the queue to the output, as far as output and window have room.
+    fn take_deliveries(&mut self) {
+        while !self.output.is_full() {
+            let mut deliveries = std::mem::take(&mut self.deliveries);
+            self.session.consumer.take(TAKE, self.session.outbound.room(), &mut deliveries);
+            let taken = deliveries.len();
+            let now = now_ms();
+            for delivery in deliveries.drain(..) {
+                self.deliver(delivery, now);
+            }
+            self.deliveries = deliveries;
+            if taken < TAKE {
+                return;
+            }
+        }
+    }
+
+    fn deliver(&mut self, delivery: Delivery, now_ms: i64) {
+        if delivery.qos == QoS::AtMostOnce {
+            self.send_publish(None, &delivery.into(), false);
+            return;
+        }
+        self.session.dirty = true;
+        if delivery.message.life_left(now_ms).is_none() || self.is_too_large(&delivery) {
+            return;
+        }
+        let origin = Origin::from(delivery);
+        let durable = self.session.is_persistent() && origin.position.is_some();
+        let (id, next) = self.session.outbound.admit(origin.clone(), durable);
+        match next {
+            Next::Send => self.send_publish(Some(id), &origin, false),
+            Next::Store(slot) => {
+                let part = self.broker.store.slot(&mut self.session, slot, id, &origin, SlotState::Publish);
+                let Some(part) = part else {
+                    self.session.outbound.give_up(id);
+                    return;
+                };
+                let written = self.broker.store.write(&self.session.client_id, vec![part]);
+                self.later(async move { Step::SlotStored { id, result: written.await } });
+            }
+        }
+    }
+
+    fn is_too_large(&self, d: &Delivery) -> bool {
+        let p = &d.message.publication;
+        let least = p.topic.len() + p.payload.len() + p.properties.properties().as_bytes().len();
+        // The exact length is looked at only where it can matter.
+        least + 32 + 5 * d.subscription_ids.len() > self.packet_size_max
+            && self.head_len(d).is_none_or(|len| len > self.packet_size_max)
+    }
+
+    fn head_len(&self, d: &Delivery) -> Option<usize> {
+        let p = &d.message.publication;
+        let extra = extra_properties(&d.subscription_ids, p.expiry_s);
+        let head = PublishHead {
+            dup: false,
+            qos: d.qos,
+            retain: d.retain,
+            topic: self.unmounted(d.message.topic()),
+            packet_id: (d.qos != QoS::AtMostOnce).then_some(PacketId::MIN),
+            properties: p.properties.properties(),
+            extra: &extra,
+        };
+        head.packet_len(self.version, p.payload.len()).ok()
+    }
+
+    fn unmounted<'t>(&self, topic: &'t str) -> &'t str {
+        let mount = self.listener.config.mount_point.as_deref();
+        mount.and_then(|m| topic.strip_prefix(m)).filter(|t| !t.is_empty()).unwrap_or(topic)
+    }
+
+    /// Writes PUBLISH. One that cannot be sent (expired, too large) is left out and counts as delivered.
+    fn send_publish(&mut self, id: Option<PacketId>, origin: &Origin, dup: bool) {
+        let Some(message) = &origin.message else { return };
+        let p = &message.publication;
+        let left = message.life_left(now_ms());
+        // What was sent before is sent again even when it has expired since: the exchange has to end.
+        let expiry = left.unwrap_or(dup.then_some(0));
+        let fits = {
+            let extra = extra_properties(&origin.subscription_ids, expiry);
+            let head = PublishHead {
+                dup,
+                qos: if id.is_some() { origin.qos } else { QoS::AtMostOnce },
+                retain: origin.retain,
+                topic: self.unmounted(message.topic()),
+                packet_id: id,
+                properties: p.properties.properties(),
+                extra: &extra,
+            };
+            let too_large = self.packet_size_max < usize::MAX
+                && head.packet_len(self.version, p.payload.len()).is_ok_and(|len| len > self.packet_size_max);
+            (left.is_some() || dup)
+                && !too_large
+                && head.encode(self.version, p.payload.len(), self.output.encode_to()).is_ok()
+        };
+        if !fits {
+            Stats::add(&self.broker.stats.publish_dropped, 1);
+            if let Some(id) = id {
+                self.session.outbound.give_up(id);
+            }
+            return;
+        }
+        self.output.put_payload(&p.payload);
+        Stats::add(&self.broker.stats.packets_sent, 1);
+        Stats::add(&self.broker.stats.publish_sent, 1);
+        Stats::add(&self.broker.stats.publish_bytes_sent, p.payload.len());
+    }
+
+    /// Writes PUBREL.
+    pub(crate) fn send_pubrel(&mut self, id: PacketId, reason: ReasonCode) {
+        self.send_ack(PacketType::PubRel, id, reason);
+    }
+
+    /// Writes one of the four acknowledgements.
+    pub(crate) fn send_ack(&mut self, packet: PacketType, id: PacketId, reason: ReasonCode) {
+        Stats::add(&self.broker.stats.packets_sent, 1);
+        let ack = Ack::with_reason(id, reason);
+        if let Err(error) = ack.encode(packet, self.version, self.output.encode_to()) {
+            tracing::error!(client = %self.name(), %packet, %error, "cannot write an acknowledgement");
+        }
+    }
+
+    /// Writes any packet.
+    pub(crate) fn send(&mut self, packet: &Packet) {
+        Stats::add(&self.broker.stats.packets_sent, 1);
+        if let Err(error) = packet.encode(self.version, self.output.encode_to()) {
+            tracing::error!(client = %self.name(), packet = %packet.packet_type(), %error, "cannot write a packet");
+        }
+    }
+
+    /// A topic's place in the log, remembered as long as no topic is created or deleted.
+    pub(crate) fn located(&mut self, topic: &Bytes, name: &str) -> Option<Located> {
+        let image = self.broker.hub.image();
+        if !Arc::ptr_eq(&image, &self.located_in) || self.located.len() >= LOCATED_MAX {
+            self.located.clear();
+            self.located_in = image;
+        }
+        if let Some(l) = self.located.get(topic) {
+            return Some(l.clone());
+        }
+        let l = self.broker.locate_now(name, &self.located_in)?;
+        self.located.insert(Bytes::copy_from_slice(topic), l.clone());
+        Some(l)
+    }
+
+    /// Says goodbye, closes the socket, waits for what is under way and puts the session back.
+    async fn end(mut self, close: Close, seat: &Arc<Seat>) {
+        let how = match &close {
+            Close::Disconnected => Ended::Cleanly,
+            Close::Error(ReasonCode::SessionTakenOver, _) => Ended::TakenOver,
+            _ => Ended::Badly,
+        };
+        match &close {
+            Close::Disconnected => tracing::debug!(client = %self.name(), "client disconnected"),
+            Close::Gone(why) => tracing::info!(client = %self.name(), peer = %self.peer, why, "client gone"),
+            Close::Error(reason, why) => {
+                tracing::info!(client = %self.name(), peer = %self.peer, %reason, why, "client closed");
+            }
+        }
+        if let Close::Error(reason, _) = close {
+            if self.version.is_v5() && reason.allowed_in(PacketType::Disconnect) {
+                self.send(&Packet::Disconnect(Disconnect::new(reason)));
+            }
+            farewell(&mut self.output, &self.stream).await;
+        } else {
+            let _ = self.output.write(&self.stream);
+        }
+        let Self { broker, mut session, under_way, stream, .. } = self;
+        drop(stream);
+        // Until the log has answered nobody knows what this session holds.
+        settle_steps(&mut session, under_way).await;
+        broker.leave(seat, session, how).await;
+    }
+}
+
+/// Takes note of how everything under way ended.
+async fn settle_steps(session: &mut Session, mut under_way: FuturesOrdered<BoxFuture<'static, Step>>) {
+    while let Some(step) = under_way.next().await {
+        match step {
+            Step::Published { id: Some(id), qos: QoS::ExactlyOnce, result, .. } => {
+                session.inbound.stored(id, result.is_ok());
+            }
+            Step::Refused { id: Some(id), qos: QoS::ExactlyOnce, .. } => session.inbound.stored(id, false),
+            Step::Released { id, result: Ok(()) } => session.inbound.released(id),
+            Step::Released { id, .. } => session.inbound.release_failed(id),
+            _ => {}
+        }
+    }
+}
+
+fn extra_properties(subscription_ids: &[u32], expiry: Option<u32>) -> Vec<Property<'static>> {
+    let ids = subscription_ids.iter().map(|id| Property::SubscriptionIdentifier(*id));
+    ids.chain(expiry.map(Property::MessageExpiryInterval)).collect()
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,341 @@
+//! CONNECT: who may come in, which session they get, and what CONNACK says.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mqtt_codec::{
+    ConnAck, ConnAckProperties, Connect, Packet, PropertiesBuf, Property, ProtocolVersion, QoS, ReasonCode,
+    Will as AskedWill,
+};
+use tokio::net::TcpStream;
+use tokio::sync::{oneshot, watch};
+
+use crate::auth::{Credentials, Verdict};
+use crate::broker::Broker;
+use crate::deliver::Consumer;
+use crate::message::Publication;
+use crate::net::Listener;
+use crate::session::store;
+use crate::session::{Live, NEVER, Seat, Session, Will};
+
+/// How long a new connection waits for the old one to let go of the session.
+const TAKEOVER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A client that may come in.
+pub(crate) struct Entered {
+    pub(crate) session: Box<Session>,
+    pub(crate) seat: Arc<Seat>,
+    /// Tells the connection to end.
+    pub(crate) kick: oneshot::Receiver<ReasonCode>,
+    /// To say that it has.
+    pub(crate) ended: watch::Sender<bool>,
+    pub(crate) connack: ConnAck,
+    pub(crate) keep_alive: Option<Duration>,
+    pub(crate) receive_maximum: u16,
+    /// QoS 1 and 2 publishes the client takes at once.
+    pub(crate) window: usize,
+    pub(crate) packet_size_max: usize,
+}
+
+/// A client that may not.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) reason: ReasonCode,
+    pub(crate) why: &'static str,
+}
+
+impl Refused {
+    fn new(reason: ReasonCode, why: &'static str) -> Self {
+        Self { reason, why }
+    }
+
+    /// The packet that says so.
+    pub(crate) fn connack(&self) -> ConnAck {
+        ConnAck::new(self.reason)
+    }
+}
+
+/// Answers bytes that are no CONNECT we accept, where the specification has an answer: a wrong protocol version,
+/// and in MQTT 5 any error; otherwise the connection is just closed.
+pub(crate) async fn refuse_early(stream: &TcpStream, input: &[u8], reason: ReasonCode) {
+    let version = match (reason, connect_level(input)) {
+        (ReasonCode::UnsupportedProtocolVersion, Some(level)) if level > 5 => ProtocolVersion::V5,
+        (ReasonCode::UnsupportedProtocolVersion, Some(_)) => ProtocolVersion::V311,
+        (ReasonCode::UnsupportedProtocolVersion, None) => return,
+        (_, Some(5)) => ProtocolVersion::V5,
+        _ => return,
+    };
+    let mut out = bytes::BytesMut::new();
+    let connack = Packet::ConnAck(Box::new(ConnAck::new(reason)));
+    if connack.encode(version, &mut out).is_ok() {
+        let _ = stream.try_write(&out);
+    }
+}
+
+/// The protocol level of something that begins as a CONNECT of MQTT.
+fn connect_level(input: &[u8]) -> Option<u8> {
+    let after_type = input.strip_prefix(&[0x10])?;
+    let length = after_type.iter().take(4).position(|b| b & 0x80 == 0)? + 1;
+    let rest = after_type.get(length..)?;
+    let rest = rest.strip_prefix(b"\0\x04MQTT").or_else(|| rest.strip_prefix(b"\0\x06MQIsdp"))?;
+    rest.first().copied()
+}
+
+/// Decides about a CONNECT and takes the session it gets.
+pub(crate) async fn enter(
+    broker: &Arc<Broker>,
+    listener: &Arc<Listener>,
+    packet: Connect,
+    peer: SocketAddr,
+) -> Result<Entered, Refused> {
+    let rules = &listener.config;
+    let limits = &broker.config.limits;
+    let version = packet.version;
+    if packet.properties.authentication_method.is_some() {
+        return Err(Refused::new(ReasonCode::BadAuthenticationMethod, "no authentication method is known"));
+    }
+    let (client_id, assigned) = client_id(listener, &packet)?;
+    authenticate(broker, listener, &packet, &client_id, peer)?;
+    let will = will(broker, listener, packet.will)?;
+
+    let asked_expiry = match version {
+        ProtocolVersion::V5 => packet.properties.session_expiry_interval.unwrap_or(0),
+        _ if packet.clean_start => 0,
+        _ => NEVER,
+    };
+
+    let seat = broker.registry.seat(&Bytes::copy_from_slice(client_id.as_bytes()));
+    let mut state = tokio::time::timeout(TAKEOVER_TIMEOUT, seat.state.lock())
+        .await
+        .map_err(|_| Refused::new(ReasonCode::ServerBusy, "another connection is taking this session"))?;
+    if let Some(live) = state.live.take() {
+        let Live { kick, mut ended } = live;
+        let _ = kick.send(ReasonCode::SessionTakenOver);
+        if tokio::time::timeout(TAKEOVER_TIMEOUT, ended.wait_for(|e| *e)).await.is_err() {
+            // The log has not answered for what the old connection put under way.
+            let (kick, _) = oneshot::channel();
+            state.live = Some(Live { kick, ended });
+            return Err(Refused::new(
+                ReasonCode::ServerBusy,
+                "the old connection has not let go of the session",
+            ));
+        }
+    }
+    broker.timers.set(&seat.client_id, None);
+    let old = seat.session.lock().take();
+    let result = take_session(broker, &seat, old, packet.clean_start, asked_expiry, will).await;
+    let (session, session_present) = match result {
+        Ok(taken) => taken,
+        Err(refused) => {
+            drop(state);
+            broker.registry.remove_if_empty(&seat);
+            return Err(refused);
+        }
+    };
+    let (kick, kicked) = oneshot::channel();
+    let (ended, has_ended) = watch::channel(false);
+    state.live = Some(Live { kick, ended: has_ended });
+    drop(state);
+
+    let keep_alive = match limits.max_keepalive {
+        0 => packet.keep_alive,
+        max if version.is_v5() && (packet.keep_alive == 0 || packet.keep_alive > max) => max,
+        _ => packet.keep_alive,
+    };
+    let receive_maximum = limits.max_inflight_messages;
+    let connack = ConnAck {
+        session_present: session_present && version != ProtocolVersion::V31,
+        reason: ReasonCode::Success,
+        properties: ConnAckProperties {
+            topic_alias_maximum: (rules.max_topic_alias > 0).then_some(rules.max_topic_alias),
+            server_keep_alive: (keep_alive != packet.keep_alive).then_some(keep_alive),
+            assigned_client_identifier: assigned.then(|| client_id.clone()),
+            retain_available: (!limits.retain_available).then_some(false),
+            maximum_packet_size: (limits.max_packet_size < mqtt_codec::PACKET_SIZE_MAX - 4)
+                .then_some(limits.max_packet_size),
+            receive_maximum: (receive_maximum < u16::MAX).then_some(receive_maximum),
+            maximum_qos: QoS::from_u8(rules.max_qos).filter(|q| *q != QoS::ExactlyOnce),
+            shared_subscription_available: Some(false),
+            session_expiry_interval: (session.expiry_s != asked_expiry).then_some(session.expiry_s),
+            ..ConnAckProperties::default()
+        },
+    };
+    let client_window = packet.properties.receive_maximum.unwrap_or(u16::MAX);
+    tracing::info!(client = %crate::will::show(client_id.as_bytes()), %peer, %version,
+        clean_start = packet.clean_start, keep_alive, session_present, "client connected");
+    Ok(Entered {
+        session,
+        seat: seat.clone(),
+        kick: kicked,
+        ended,
+        connack,
+        // One and a half times what was agreed.
+        keep_alive: (keep_alive > 0).then(|| Duration::from_millis(u64::from(keep_alive) * 1500)),
+        receive_maximum,
+        window: usize::from(client_window.min(limits.max_inflight_messages)),
+        packet_size_max: packet.properties.maximum_packet_size.map_or(usize::MAX, |n| n as usize),
+    })
+}
+
+/// The client id used from here on, and whether the server made it up.
+fn client_id(listener: &Listener, packet: &Connect) -> Result<(String, bool), Refused> {
+    let rules = &listener.config;
+    if rules.use_username_as_clientid {
+        return match &packet.user_name {
+            Some(name) if !name.is_empty() => Ok((name.clone(), false)),
+            _ => Err(Refused::new(ReasonCode::NotAuthorized, "a user name is needed as client id")),
+        };
+    }
+    if !packet.client_id.is_empty() {
+        return Ok((packet.client_id.clone(), false));
+    }
+    let may_be_empty = match packet.version {
+        ProtocolVersion::V31 => false,
+        ProtocolVersion::V311 => packet.clean_start && rules.allow_zero_length_clientid,
+        ProtocolVersion::V5 => rules.allow_zero_length_clientid,
+    };
+    if !may_be_empty {
+        return Err(Refused::new(ReasonCode::ClientIdentifierNotValid, "the client id is empty"));
+    }
+    let mut random = [0u8; 16];
+    getrandom::fill(&mut random).map_err(|_| Refused::new(ReasonCode::ServerUnavailable, "no randomness"))?;
+    let hex: String = random.iter().map(|b| format!("{b:02X}")).collect();
+    let parts = [(0, 8), (8, 12), (12, 16), (16, 20), (20, 32)];
+    let parts: Vec<&str> = parts.iter().filter_map(|(from, to)| hex.get(*from..*to)).collect();
+    Ok((format!("{}{}", rules.auto_id_prefix, parts.join("-")), packet.version.is_v5()))
+}
+
+fn authenticate(
+    broker: &Broker,
+    listener: &Listener,
+    packet: &Connect,
+    client_id: &str,
+    peer: SocketAddr,
+) -> Result<(), Refused> {
+    let refused = Refused::new(ReasonCode::NotAuthorized, "not authorized");
+    match (&packet.user_name, &broker.config.authenticator) {
+        (Some(user_name), Some(authenticator)) => {
+            let credentials = Credentials {
+                client_id,
+                user_name: Some(user_name),
+                password: packet.password.as_ref().map(|p| &*p.0),
+                peer,
+            };
+            match authenticator.check(&credentials) {
+                Verdict::Accept => Ok(()),
+                Verdict::NotAuthorized => Err(refused),
+            }
+        }
+        _ if listener.config.allow_anonymous => Ok(()),
+        _ => Err(refused),
+    }
+}
+
+/// The will as it will be published.
+fn will(broker: &Broker, listener: &Listener, asked: Option<AskedWill>) -> Result<Option<Will>, Refused> {
+    let Some(asked) = asked else { return Ok(None) };
+    if asked.qos.as_u8() > listener.config.max_qos {
+        return Err(Refused::new(ReasonCode::QosNotSupported, "will with a QoS that is switched off"));
+    }
+    if asked.retain && !broker.config.limits.retain_available {
+        return Err(Refused::new(ReasonCode::RetainNotSupported, "retained messages are switched off"));
+    }
+    if asked.topic.split('/').count() > broker.config.limits.max_topic_levels {
+        return Err(Refused::new(ReasonCode::TopicNameInvalid, "will topic with too many levels"));
+    }
+    let p = &asked.properties;
+    let mut properties = Vec::new();
+    properties.extend(p.payload_format_indicator.map(Property::PayloadFormatIndicator));
+    properties.extend(p.content_type.as_deref().map(Property::ContentType));
+    properties.extend(p.response_topic.as_deref().map(Property::ResponseTopic));
+    properties.extend(p.correlation_data.as_deref().map(Property::CorrelationData));
+    properties.extend(p.user_properties.iter().map(|u| Property::UserProperty(&u.name, &u.value)));
+    let properties = PropertiesBuf::from_properties(properties)
+        .map_err(|_| Refused::new(ReasonCode::ProtocolError, "will properties"))?;
+    let topic = match &listener.config.mount_point {
+        Some(mount) => format!("{mount}{}", asked.topic),
+        None => asked.topic.clone(),
+    };
+    Ok(Some(Will {
+        delay_s: p.delay_interval.unwrap_or(0),
+        publication: Publication {
+            topic: Bytes::from(topic),
+            payload: Bytes::copy_from_slice(&asked.payload),
+            qos: asked.qos,
+            retain: asked.retain,
+            properties,
+            expiry_s: p.message_expiry_interval,
+            client: None,
+        },
+    }))
+}
+
+/// Goes on with the old session or begins a new one; both are in the log when this returns.
+async fn take_session(
+    broker: &Arc<Broker>,
+    seat: &Arc<Seat>,
+    old: Option<Box<Session>>,
+    clean_start: bool,
+    expiry_s: u32,
+    will: Option<Will>,
+) -> Result<(Box<Session>, bool), Refused> {
+    let unavailable = |error: &client::door::DoorError| {
+        tracing::warn!(client = %crate::will::show(&seat.client_id), %error, "cannot save a session");
+        Refused::new(ReasonCode::ServerUnavailable, "the session cannot be saved")
+    };
+    let mut replaced = None;
+    if let Some(mut old) = old {
+        let over = clean_start || !old.is_persistent();
+        if over {
+            // Its session ends here, so its will is due; otherwise the client is back in time.
+            broker.publish_will_now(&mut old).await;
+            replaced = Some(old);
+        } else {
+            old.will_due = None;
+            old.ends = None;
+            let kept = (old.will.clone(), old.expiry_s, old.disconnected_ms);
+            old.will = will;
+            old.expiry_s = expiry_s;
+            old.disconnected_ms = None;
+            old.connections += 1;
+            let read = store::read_messages(&broker.hub, &mut old).await;
+            let written = match read {
+                Ok(()) => {
+                    let parts = vec![broker.store.base(&old), broker.store.checkpoint(&mut old)];
+                    broker.store.write(&old.client_id, parts).await
+                }
+                Err(e) => Err(e),
+            };
+            if let Err(error) = written {
+                (old.will, old.expiry_s, old.disconnected_ms) = kept;
+                seat.session.lock().replace(old);
+                return Err(unavailable(&error));
+            }
+            old.stored = true;
+            return Ok((old, true));
+        }
+    }
+    if expiry_s > 0 && replaced.is_none() && broker.registry.len() > broker.config.limits.max_sessions {
+        return Err(Refused::new(ReasonCode::QuotaExceeded, "too many sessions"));
+    }
+    let consumer = Consumer::new(seat.client_id.clone(), broker.queue_limits());
+    let mut random = [0u8; 8];
+    getrandom::fill(&mut random).map_err(|_| Refused::new(ReasonCode::ServerUnavailable, "no randomness"))?;
+    let mut session = Session::new(seat.client_id.clone(), u64::from_be_bytes(random), consumer);
+    session.expiry_s = expiry_s;
+    session.will = will;
+    // A session that ends with its connection is in the log only for its will's sake.
+    session.stored = session.is_persistent() || session.will.is_some();
+    let base = session.stored.then(|| broker.store.base(&session));
+    match replaced {
+        Some(old) => broker.end(old, base).await,
+        None => {
+            if let Some(base) = base {
+                broker.store.write(&seat.client_id, vec![base]).await.map_err(|e| unavailable(&e))?;
+            }
+        }
+    }
+    Ok((session, false))
+}

@@ -1,0 +1,46 @@
+//! What each packet from a client does, one file per verb.
+
+pub(crate) mod connect;
+mod disconnect;
+mod puback;
+mod pubcomp;
+mod publish;
+mod pubrec;
+mod pubrel;
+mod subscribe;
+mod unsubscribe;
+
+use mqtt_codec::{Packet, ReasonCode};
+
+use crate::net::{Close, Connection};
+
+impl Connection {
+    /// Acts on one packet.
+    pub(crate) async fn handle(&mut self, packet: Packet) -> Result<(), Close> {
+        match packet {
+            Packet::Publish(p) => self.handle_publish(p).await,
+            Packet::PubAck(a) => self.handle_puback(&a),
+            Packet::PubRec(a) => self.handle_pubrec(&a),
+            Packet::PubRel(a) => self.handle_pubrel(&a),
+            Packet::PubComp(a) => self.handle_pubcomp(&a),
+            Packet::Subscribe(s) => self.handle_subscribe(s).await,
+            Packet::Unsubscribe(u) => self.handle_unsubscribe(u).await,
+            Packet::PingReq => {
+                self.send(&Packet::PingResp);
+                Ok(())
+            }
+            Packet::Disconnect(d) => self.handle_disconnect(&d),
+            // Without an authentication method in CONNECT there is nothing to go on with.
+            Packet::Auth(_) => Err(Close::protocol("AUTH without an authentication method")),
+            Packet::Connect(_) => Err(Close::protocol("a second CONNECT")),
+            other => Err(Close::protocol(&format!("{} from a client", other.packet_type()))),
+        }
+    }
+}
+
+impl Close {
+    /// A protocol error.
+    pub(crate) fn protocol(why: &str) -> Self {
+        Self::error(ReasonCode::ProtocolError, why)
+    }
+}

@@ -1,0 +1,167 @@
+//! PUBLISH from a client: into the log, then PUBACK or PUBREC.
+
+use bytes::Bytes;
+use client::door::{Ack, DoorError};
+use mqtt_codec::{PacketId, PropertiesBuf, Property, Publish, QoS, ReasonCode};
+
+use crate::message::Publication;
+use crate::net::{Close, Connection, Step};
+use crate::session::Step2;
+use crate::session::store::SessionStore;
+use crate::stats::Stats;
+
+impl Connection {
+    pub(super) async fn handle_publish(&mut self, p: Publish) -> Result<(), Close> {
+        Stats::add(&self.broker.stats.publish_received, 1);
+        Stats::add(&self.broker.stats.publish_bytes_received, p.payload.len());
+        if p.qos.as_u8() > self.listener.config.max_qos {
+            return Err(Close::error(ReasonCode::QosNotSupported, "PUBLISH with a QoS that is switched off"));
+        }
+        if p.retain && !self.broker.config.limits.retain_available {
+            return Err(Close::error(ReasonCode::RetainNotSupported, "retained messages are switched off"));
+        }
+        let topic = self.topic_of(&p)?;
+        if let Some(id) = p.packet_id {
+            if p.qos == QoS::ExactlyOnce {
+                match self.session.inbound.publish(id) {
+                    Step2::Store => {}
+                    Step2::Again => {
+                        // In its turn behind what is under way.
+                        let step =
+                            Step::Published { id: Some(id), qos: p.qos, result: Ok(()), matched: true };
+                        self.later(std::future::ready(step));
+                        return Ok(());
+                    }
+                    Step2::Wait => return Ok(()),
+                }
+            }
+            self.receiving += 1;
+            if self.version.is_v5() && self.receiving > usize::from(self.receive_maximum) {
+                return Err(Close::error(
+                    ReasonCode::ReceiveMaximumExceeded,
+                    "more publishes than the receive maximum",
+                ));
+            }
+        }
+        if let Some(reason) = self.refusal(&p, &topic) {
+            self.later(std::future::ready(Step::Refused { id: p.packet_id, qos: p.qos, reason }));
+            return Ok(());
+        }
+        self.store(p, topic).await
+    }
+
+    /// The topic with alias and mount point resolved.
+    fn topic_of(&mut self, p: &Publish) -> Result<Bytes, Close> {
+        let mut topic = p.topic.bytes().clone();
+        if let Some(alias) = p.properties.properties().topic_alias() {
+            let at = usize::from(alias.wrapping_sub(1));
+            if alias == 0 || alias > self.listener.config.max_topic_alias {
+                return Err(Close::error(ReasonCode::TopicAliasInvalid, "topic alias out of range"));
+            }
+            if self.aliases.len() <= at {
+                self.aliases.resize(at + 1, Bytes::new());
+            }
+            let known = self.aliases.get_mut(at).ok_or_else(|| Close::protocol("topic alias"))?;
+            if topic.is_empty() {
+                topic = known.clone();
+            } else {
+                *known = Bytes::copy_from_slice(&topic);
+            }
+            if topic.is_empty() {
+                return Err(Close::protocol("PUBLISH with a topic alias that was not set"));
+            }
+        }
+        if let Some(mount) = &self.listener.config.mount_point {
+            topic = [mount.as_bytes(), &topic].concat().into();
+        }
+        if topic.iter().filter(|b| **b == b'/').count() >= self.broker.config.limits.max_topic_levels {
+            return Err(Close::error(ReasonCode::TopicNameInvalid, "topic with too many levels"));
+        }
+        Ok(topic)
+    }
+
+    /// Why a publish that breaks no rule of the protocol is not accepted.
+    fn refusal(&self, p: &Publish, topic: &Bytes) -> Option<ReasonCode> {
+        if topic.starts_with(b"$") {
+            return Some(ReasonCode::NotAuthorized);
+        }
+        if self.broker.config.message_size_limit.is_some_and(|max| p.payload.len() > max) {
+            return Some(ReasonCode::PacketTooLarge);
+        }
+        None
+    }
+
+    async fn store(&mut self, p: Publish, topic: Bytes) -> Result<(), Close> {
+        let Ok(name) = std::str::from_utf8(&topic) else { return Err(Close::protocol("topic")) };
+        let located = match self.located(&topic, name) {
+            Some(l) => Ok(l),
+            None => self.broker.locate(name).await,
+        };
+        let to = match located {
+            Ok(to) => to,
+            Err(error) => {
+                self.later_failed(p.packet_id, p.qos, error);
+                return Ok(());
+            }
+        };
+        let publication = Publication {
+            payload: p.payload,
+            qos: p.qos,
+            retain: p.retain,
+            expiry_s: expiry(&p.properties),
+            properties: forwarded(p.properties),
+            client: self.no_local.then(|| self.session.client_id.clone()),
+            topic,
+        };
+        if publication.retain && !self.broker.may_retain(&publication) {
+            let reason = ReasonCode::QuotaExceeded;
+            self.later(std::future::ready(Step::Refused { id: p.packet_id, qos: p.qos, reason }));
+            return Ok(());
+        }
+        let matched = !self.version.is_v5()
+            || p.qos != QoS::AtLeastOnce
+            || std::str::from_utf8(&publication.topic)
+                .is_ok_and(|t| self.broker.hub.subscriptions.any_match(t));
+        let with = match p.packet_id {
+            Some(id) if p.qos == QoS::ExactlyOnce && self.session.is_persistent() => {
+                let part = SessionStore::inbound(&self.session, id);
+                self.broker.store.records(&self.session.client_id, vec![part])
+            }
+            _ => Vec::new(),
+        };
+        let ack = if p.qos == QoS::AtMostOnce { Ack::Leader } else { Ack::All };
+        let written = self.broker.append(&publication, &to, ack, with);
+        let (id, qos) = (p.packet_id, p.qos);
+        self.later(async move { Step::Published { id, qos, result: written.await, matched } });
+        Ok(())
+    }
+
+    fn later_failed(&mut self, id: Option<PacketId>, qos: QoS, error: DoorError) {
+        self.later(std::future::ready(Step::Published { id, qos, result: Err(error), matched: true }));
+    }
+}
+
+fn expiry(properties: &PropertiesBuf) -> Option<u32> {
+    properties.iter().find_map(|p| match p {
+        Property::MessageExpiryInterval(s) => Some(s),
+        _ => None,
+    })
+}
+
+/// The properties that are passed on.
+fn forwarded(properties: PropertiesBuf) -> PropertiesBuf {
+    let passed = |p: &Property<'_>| {
+        matches!(
+            p,
+            Property::PayloadFormatIndicator(_)
+                | Property::ContentType(_)
+                | Property::ResponseTopic(_)
+                | Property::CorrelationData(_)
+                | Property::UserProperty(..)
+        )
+    };
+    if properties.iter().all(|p| passed(&p)) {
+        return properties;
+    }
+    PropertiesBuf::from_properties(properties.iter().filter(passed)).unwrap_or_default()
+}

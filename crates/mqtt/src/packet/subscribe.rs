@@ -1,0 +1,104 @@
+//! SUBSCRIBE: from now on, and what is retained.
+
+use std::sync::Arc;
+
+use mqtt_codec::{Packet, QoS, ReasonCode, RetainHandling, SubAck, Subscribe, Subscription as Asked, topic};
+
+use crate::net::{Close, Connection};
+use crate::subscriptions::Subscription;
+
+impl Connection {
+    pub(super) async fn handle_subscribe(&mut self, s: Subscribe) -> Result<(), Close> {
+        // What this client published before must count as published before; what others published and had
+        // acknowledged too.
+        self.finish_steps().await?;
+        self.broker.retained.settle().await;
+        let id = s.properties.subscription_identifier;
+        let mut reasons = Vec::with_capacity(s.subscriptions.len());
+        let mut retained: Vec<Arc<Subscription>> = Vec::new();
+        for asked in &s.subscriptions {
+            match self.subscribe(asked, id).await {
+                Ok((granted, new)) => {
+                    reasons.push(ReasonCode::granted(granted.qos));
+                    let send = match asked.retain_handling {
+                        RetainHandling::SendIfNew => new,
+                        RetainHandling::DoNotSend => false,
+                        RetainHandling::Send => true,
+                    };
+                    if send && self.broker.config.limits.retain_available {
+                        retained.push(granted);
+                    }
+                }
+                Err(reason) => reasons.push(reason),
+            }
+        }
+        self.no_local = self.session.consumer.has_no_local();
+        if self.session.is_persistent() {
+            let parts =
+                vec![self.broker.store.base(&self.session), self.broker.store.checkpoint(&mut self.session)];
+            if let Err(error) = self.broker.store.write(&self.session.client_id, parts).await {
+                // The session in the log is the one of before: do not claim anything else.
+                return Err(Close::storage(&error));
+            }
+        }
+        let ack = SubAck::new(s.packet_id, reasons);
+        self.send(&Packet::SubAck(ack));
+        for subscription in retained {
+            let messages = self.broker.retained.matching(&subscription.filter);
+            let waiting = self.session.consumer.retained_waiting();
+            if waiting + messages.len() <= 2 * self.broker.config.limits.max_retained {
+                self.session.consumer.push_retained(&subscription, messages);
+            }
+        }
+        Ok(())
+    }
+
+    async fn subscribe(
+        &mut self,
+        asked: &Asked,
+        id: Option<u32>,
+    ) -> Result<(Arc<Subscription>, bool), ReasonCode> {
+        let limits = &self.broker.config.limits;
+        if topic::is_shared(&asked.filter) {
+            return Err(self.failure(ReasonCode::SharedSubscriptionsNotSupported));
+        }
+        if asked.filter.split('/').count() > limits.max_topic_levels {
+            return Err(self.failure(ReasonCode::TopicFilterInvalid));
+        }
+        let filter: Box<str> = match &self.listener.config.mount_point {
+            Some(mount) => format!("{mount}{}", asked.filter).into(),
+            None => asked.filter.as_str().into(),
+        };
+        let consumer = self.session.consumer.clone();
+        let old = consumer.subscription(&filter);
+        if old.is_none() && consumer.subscription_count() >= limits.max_subscriptions {
+            return Err(self.failure(ReasonCode::QuotaExceeded));
+        }
+        let new = old.is_none();
+        // Replacing a subscription loses nothing: it goes on where the old one began.
+        let starts = match old {
+            Some(old) => old.starts.clone(),
+            None => self.broker.hub.starts(&filter).await.map_err(|error| {
+                tracing::warn!(client = %self.name(), %error, "cannot subscribe");
+                self.failure(ReasonCode::ImplementationSpecificError)
+            })?,
+        };
+        let max_qos = QoS::from_u8(self.listener.config.max_qos).unwrap_or_default();
+        let subscription = Arc::new(Subscription {
+            filter: filter.clone(),
+            qos: asked.qos.min(max_qos),
+            no_local: asked.no_local,
+            retain_as_published: asked.retain_as_published,
+            retain_handling: asked.retain_handling as u8,
+            id,
+            starts,
+        });
+        self.broker.hub.subscribe(&consumer, &filter, subscription.clone());
+        Ok((subscription, new))
+    }
+
+    /// A SUBACK reason: MQTT 3 knows only 0x80.
+    fn failure(&self, reason: ReasonCode) -> ReasonCode {
+        if self.version.is_v5() { reason } else { ReasonCode::UnspecifiedError }
+    }
+}

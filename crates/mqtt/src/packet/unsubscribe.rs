@@ -1,0 +1,33 @@
+//! UNSUBSCRIBE.
+
+use mqtt_codec::{Packet, ReasonCode, UnsubAck, Unsubscribe};
+
+use crate::net::{Close, Connection};
+
+impl Connection {
+    pub(super) async fn handle_unsubscribe(&mut self, u: Unsubscribe) -> Result<(), Close> {
+        self.finish_steps().await?;
+        let consumer = self.session.consumer.clone();
+        let mut any = false;
+        let mut reasons = Vec::with_capacity(u.filters.len());
+        for filter in &u.filters {
+            let filter = match &self.listener.config.mount_point {
+                Some(mount) => format!("{mount}{filter}"),
+                None => filter.clone(),
+            };
+            let gone = self.broker.hub.unsubscribe(&consumer, &filter);
+            any |= gone;
+            reasons.push(if gone { ReasonCode::Success } else { ReasonCode::NoSubscriptionExisted });
+        }
+        self.no_local = consumer.has_no_local();
+        if any && self.session.is_persistent() {
+            let parts =
+                vec![self.broker.store.base(&self.session), self.broker.store.checkpoint(&mut self.session)];
+            if let Err(error) = self.broker.store.write(&self.session.client_id, parts).await {
+                return Err(Close::storage(&error));
+            }
+        }
+        self.send(&Packet::UnsubAck(UnsubAck::new(u.packet_id, reasons)));
+        Ok(())
+    }
+}

@@ -1,0 +1,353 @@
+//! A door into memory, for tests and examples: atomic appends, tails, restarts by keeping the store, and
+//! switches for faults and latency.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use client::door::{
+    Ack, Chunk, Door, DoorError, NewTopic, Record, StartAt, StoredRecord, Tail, TopicImage, TopicInfo,
+    TopicPartition,
+};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+#[derive(Debug, Default)]
+struct Partition {
+    records: Vec<StoredRecord>,
+    start: i64,
+}
+
+impl Partition {
+    fn end(&self) -> i64 {
+        self.start + self.records.len() as i64
+    }
+
+    fn index_of(&self, offset: i64) -> usize {
+        usize::try_from(offset - self.start).unwrap_or(0).min(self.records.len())
+    }
+
+    fn chunk(&self, offset: i64, max_bytes: usize) -> Chunk {
+        let mut records = Vec::new();
+        let mut bytes = 0;
+        for r in self.records.iter().skip(self.index_of(offset)) {
+            bytes += r.value.as_ref().map_or(0, |v| v.len()) + 64;
+            if bytes > max_bytes && !records.is_empty() {
+                break;
+            }
+            records.push(r.clone());
+        }
+        let next_offset = records.last().map_or(offset.max(self.start), |r: &StoredRecord| r.offset + 1);
+        Chunk { records, next_offset, log_start_offset: self.start, end_offset: self.end() }
+    }
+}
+
+/// What outlives a [`MemoryDoor`]: the "disk".
+#[derive(Debug)]
+pub struct Store {
+    topics: Mutex<BTreeMap<String, Vec<Partition>>>,
+    image: watch::Sender<Arc<TopicImage>>,
+    grown: watch::Sender<u64>,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { topics: Mutex::default(), image: watch::channel(Arc::default()).0, grown: watch::channel(0).0 }
+    }
+}
+
+impl Store {
+    /// All records of one partition.
+    pub fn records(&self, topic: &str, partition: usize) -> Vec<StoredRecord> {
+        self.topics
+            .lock()
+            .get(topic)
+            .and_then(|p| p.get(partition))
+            .map(|p| p.records.clone())
+            .unwrap_or_default()
+    }
+
+    /// All records of a topic, partition after partition.
+    pub fn all_records(&self, topic: &str) -> Vec<StoredRecord> {
+        self.topics
+            .lock()
+            .get(topic)
+            .map(|ps| ps.iter().flat_map(|p| p.records.clone()).collect())
+            .unwrap_or_default()
+    }
+
+    /// Names of all topics.
+    pub fn topic_names(&self) -> Vec<String> {
+        self.topics.lock().keys().cloned().collect()
+    }
+
+    /// Drops records before `offset`, as retention does.
+    pub fn truncate_before(&self, topic: &str, partition: usize, offset: i64) {
+        if let Some(p) = self.topics.lock().get_mut(topic).and_then(|p| p.get_mut(partition)) {
+            let cut = p.index_of(offset);
+            p.records.drain(..cut);
+            p.start = offset.max(p.start);
+        }
+    }
+
+    fn create(&self, topic: &NewTopic) {
+        let mut topics = self.topics.lock();
+        let count = usize::try_from(topic.partitions.unwrap_or(1)).unwrap_or(1).max(1);
+        topics
+            .entry(topic.name.clone())
+            .or_insert_with(|| std::iter::repeat_with(Partition::default).take(count).collect());
+        let image = TopicImage {
+            topics: topics
+                .iter()
+                .map(|(name, parts)| TopicInfo {
+                    name: name.as_str().into(),
+                    partitions: parts.len() as i32,
+                    internal: name.starts_with("__"),
+                })
+                .collect(),
+        };
+        self.image.send_replace(Arc::new(image));
+    }
+
+    fn append(&self, records: Vec<(TopicPartition, Record)>, now_ms: i64) -> Result<Vec<i64>, DoorError> {
+        let mut topics = self.topics.lock();
+        for (to, _) in &records {
+            let known = topics.get(&*to.topic).is_some_and(|p| (to.partition as usize) < p.len());
+            if !known {
+                return Err(DoorError::UnknownTopic(to.to_string()));
+            }
+        }
+        let mut offsets = Vec::with_capacity(records.len());
+        for (to, record) in records {
+            let Some(p) = topics.get_mut(&*to.topic).and_then(|p| p.get_mut(to.partition as usize)) else {
+                continue;
+            };
+            let offset = p.end();
+            p.records.push(StoredRecord {
+                offset,
+                timestamp_ms: record.timestamp_ms.unwrap_or(now_ms),
+                key: record.key,
+                value: record.value,
+                headers: record.headers,
+            });
+            offsets.push(offset);
+        }
+        drop(topics);
+        self.grown.send_modify(|n| *n += 1);
+        Ok(offsets)
+    }
+}
+
+/// Switches that make a [`MemoryDoor`] misbehave.
+#[derive(Debug, Default)]
+pub struct Faults {
+    /// Appends answer [`DoorError::Unavailable`].
+    pub unavailable: AtomicBool,
+    /// Appends of values larger than this answer [`DoorError::TooLarge`]; 0 = no limit.
+    pub max_value_bytes: AtomicU64,
+    /// Appends are done and answered this many milliseconds late.
+    pub append_delay_ms: AtomicU64,
+    /// After this many more appends the door is "killed": nothing is written or answered any more.
+    /// Negative = never.
+    pub appends_until_kill: AtomicI64,
+    /// As above, but the record that kills is itself written, only not answered.
+    pub write_the_killing_append: AtomicBool,
+    /// Topics that cannot be created.
+    pub refuse_topics: Mutex<HashMap<String, DoorError>>,
+    /// How many appends were asked for.
+    pub appends: AtomicU64,
+}
+
+/// A [`Door`] onto a [`Store`]. Dropping it and opening another one on the same store is a restart.
+#[derive(Clone, Debug)]
+pub struct MemoryDoor {
+    store: Arc<Store>,
+    /// The switches.
+    pub faults: Arc<Faults>,
+    killed: watch::Sender<bool>,
+}
+
+impl MemoryDoor {
+    /// Opens a store.
+    pub fn open(store: Arc<Store>) -> Self {
+        let faults = Faults { appends_until_kill: AtomicI64::new(-1), ..Faults::default() };
+        Self { store, faults: Arc::new(faults), killed: watch::channel(false).0 }
+    }
+
+    /// What lies behind the door.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// From now on nothing is written or answered: what a SIGKILL looks like from behind the door.
+    pub fn kill(&self) {
+        self.killed.send_replace(true);
+    }
+
+    /// Resolves when the door was killed, by [`MemoryDoor::kill`] or by a fault switch.
+    pub async fn killed(&self) {
+        let _ = self.killed.subscribe().wait_for(|k| *k).await;
+    }
+
+    fn write(
+        &self,
+        records: Vec<(TopicPartition, Record)>,
+    ) -> BoxFuture<'static, Result<Vec<i64>, DoorError>> {
+        let f = &self.faults;
+        f.appends.fetch_add(1, Ordering::SeqCst);
+        if *self.killed.borrow() {
+            return futures_util::future::pending().boxed();
+        }
+        if f.unavailable.load(Ordering::SeqCst) {
+            let err = DoorError::Unavailable("switched off".to_owned());
+            return std::future::ready(Err(err)).boxed();
+        }
+        let max = f.max_value_bytes.load(Ordering::SeqCst) as usize;
+        if max > 0 {
+            for (to, r) in &records {
+                let size = r.value.as_ref().map_or(0, |v| v.len());
+                if size > max {
+                    let err = DoorError::TooLarge { topic: to.topic.to_string(), size, max };
+                    return std::future::ready(Err(err)).boxed();
+                }
+            }
+        }
+        if f.appends_until_kill.load(Ordering::SeqCst) >= 0
+            && f.appends_until_kill.fetch_sub(1, Ordering::SeqCst) == 0
+        {
+            if f.write_the_killing_append.load(Ordering::SeqCst) {
+                let _ = self.store.append(records, now_ms());
+            }
+            self.kill();
+            return futures_util::future::pending().boxed();
+        }
+        let delay = f.append_delay_ms.load(Ordering::SeqCst);
+        // Written at once, answered late: what a slow disk looks like to the caller.
+        let result = self.store.append(records, now_ms());
+        let mut killed = self.killed.subscribe();
+        async move {
+            if delay > 0 {
+                tokio::time::sleep(Duration::from_millis(delay)).await;
+                if *killed.borrow_and_update() {
+                    std::future::pending::<()>().await;
+                }
+            }
+            result
+        }
+        .boxed()
+    }
+}
+
+fn now_ms() -> i64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+}
+
+impl Door for MemoryDoor {
+    fn topics(&self) -> watch::Receiver<Arc<TopicImage>> {
+        self.store.image.subscribe()
+    }
+
+    fn create_topic(&self, topic: NewTopic) -> BoxFuture<'static, Result<(), DoorError>> {
+        if let Some(e) = self.faults.refuse_topics.lock().get(&topic.name) {
+            return std::future::ready(Err(e.clone())).boxed();
+        }
+        self.store.create(&topic);
+        std::future::ready(Ok(())).boxed()
+    }
+
+    fn append(
+        &self,
+        to: &TopicPartition,
+        record: Record,
+        _ack: Ack,
+    ) -> BoxFuture<'static, Result<i64, DoorError>> {
+        let done = self.write(vec![(to.clone(), record)]);
+        async move { done.await.map(|o| o.first().copied().unwrap_or(-1)) }.boxed()
+    }
+
+    fn append_atomic(
+        &self,
+        records: Vec<(TopicPartition, Record)>,
+    ) -> BoxFuture<'static, Result<Vec<i64>, DoorError>> {
+        self.write(records)
+    }
+
+    fn read(
+        &self,
+        from: &TopicPartition,
+        offset: i64,
+        max_bytes: usize,
+    ) -> BoxFuture<'static, Result<Chunk, DoorError>> {
+        let topics = self.store.topics.lock();
+        let result = match topics.get(&*from.topic).and_then(|p| p.get(from.partition as usize)) {
+            Some(p) => Ok(p.chunk(offset, max_bytes)),
+            None => Err(DoorError::UnknownTopic(from.to_string())),
+        };
+        std::future::ready(result).boxed()
+    }
+
+    fn offset_at(&self, of: &TopicPartition, at: StartAt) -> BoxFuture<'static, Result<i64, DoorError>> {
+        let topics = self.store.topics.lock();
+        let result = match topics.get(&*of.topic).and_then(|p| p.get(of.partition as usize)) {
+            None => Err(DoorError::UnknownTopic(of.to_string())),
+            Some(p) => Ok(match at {
+                StartAt::Earliest => p.start,
+                StartAt::Latest => p.end(),
+                StartAt::Timestamp(t) => {
+                    p.records.iter().find(|r| r.timestamp_ms >= t).map_or(p.end(), |r| r.offset)
+                }
+                StartAt::Offset(o) => o,
+            }),
+        };
+        std::future::ready(result).boxed()
+    }
+
+    fn tail(&self, of: &TopicPartition, at: StartAt) -> Box<dyn Tail> {
+        Box::new(MemoryTail {
+            door: self.clone(),
+            of: of.clone(),
+            at,
+            position: None,
+            grown: self.store.grown.subscribe(),
+        })
+    }
+}
+
+struct MemoryTail {
+    door: MemoryDoor,
+    of: TopicPartition,
+    at: StartAt,
+    position: Option<i64>,
+    grown: watch::Receiver<u64>,
+}
+
+impl Tail for MemoryTail {
+    fn next(&mut self) -> BoxFuture<'_, Result<Chunk, DoorError>> {
+        async move {
+            loop {
+                self.grown.borrow_and_update();
+                if *self.door.killed.borrow() {
+                    std::future::pending::<()>().await;
+                }
+                let position = match self.position {
+                    Some(p) => p,
+                    None => self.door.offset_at(&self.of, self.at).await?,
+                };
+                let chunk = self.door.read(&self.of, position, 1 << 20).await?;
+                self.position = Some(chunk.next_offset);
+                if !chunk.records.is_empty() {
+                    return Ok(chunk);
+                }
+                if self.grown.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        }
+        .boxed()
+    }
+}

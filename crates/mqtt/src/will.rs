@@ -1,0 +1,206 @@
+//! The end of connections and sessions: wills, expiry, takeover.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mqtt_codec::ReasonCode;
+
+use crate::broker::Broker;
+use crate::message::now_ms;
+use crate::session::record::Key;
+use crate::session::store::SessionStore;
+use crate::session::{Seat, Session};
+
+/// How a connection ended, as far as its session is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// DISCONNECT: no will.
+    Cleanly,
+    /// Anything else: the will is due.
+    Badly,
+    /// Another connection took the session over; that one decides about the will.
+    TakenOver,
+}
+
+impl Broker {
+    /// Ends a connection's part: the session goes back to its seat, or ends.
+    pub(crate) async fn leave(self: &Arc<Self>, seat: &Arc<Seat>, mut session: Box<Session>, how: Ended) {
+        self.hub.disconnect(&session.consumer);
+        if how == Ended::Cleanly {
+            session.will = None;
+        }
+        let now = Instant::now();
+        session.disconnected_ms = Some(now_ms());
+        let lifetime = session.lifetime(self.config.limits.persistent_client_expiration);
+        session.ends = lifetime.and_then(|l| now.checked_add(l));
+        session.will_due = None;
+        if how == Ended::Badly {
+            if let Some(will) = &session.will {
+                // The will comes when its delay is over or the session ends, whichever is first.
+                let delay = Duration::from_secs(u64::from(will.delay_s));
+                let delay = lifetime.map_or(delay, |l| delay.min(l));
+                session.will_due = now.checked_add(delay);
+            }
+        }
+        if how == Ended::TakenOver {
+            seat.session.lock().replace(session);
+            return;
+        }
+        if session.is_persistent() {
+            let parts = vec![self.store.base(&session), self.store.checkpoint(&mut session)];
+            if let Err(error) = self.store.write(&session.client_id, parts).await {
+                tracing::error!(client = %show(&session.client_id), %error, "cannot save a session");
+                session.dirty = true;
+            }
+        }
+        self.settle(seat, session).await;
+    }
+
+    /// Does what is due for a session without a connection, and keeps the rest for later.
+    async fn settle(self: &Arc<Self>, seat: &Arc<Seat>, mut session: Box<Session>) {
+        let now = Instant::now();
+        let ends = session.ends.is_some_and(|at| at <= now);
+        if session.will_due.is_some_and(|at| at <= now) {
+            if let Some(will) = session.will.take() {
+                session.will_due = None;
+                let parts = || {
+                    if !session.stored {
+                        return Vec::new();
+                    }
+                    let parts =
+                        if ends { SessionStore::end(&session) } else { vec![self.store.base(&session)] };
+                    self.store.records(&session.client_id, parts)
+                };
+                let stored = self.publish_until_stored(&will.publication, parts).await;
+                session.stored &= !(ends && stored);
+            }
+        }
+        if ends {
+            self.end(session, None).await;
+            return;
+        }
+        let next = [session.will_due, session.ends].into_iter().flatten().min();
+        self.timers.set(&session.client_id, next);
+        seat.session.lock().replace(session);
+    }
+
+    /// Ends a session that has no connection. `instead` is written in place of its tombstone.
+    pub(crate) async fn end(
+        self: &Arc<Self>,
+        session: Box<Session>,
+        instead: Option<(Key, Option<bytes::Bytes>)>,
+    ) {
+        self.hub.remove(&session.consumer);
+        self.timers.set(&session.client_id, None);
+        let mut parts = if session.stored { SessionStore::end(&session) } else { Vec::new() };
+        if let Some(part) = instead {
+            parts.retain(|(key, _)| *key != part.0);
+            parts.push(part);
+        }
+        if parts.is_empty() {
+            return;
+        }
+        if let Err(error) = self.store.write(&session.client_id, parts).await {
+            // It comes back at the next start, with its end long past, and ends then.
+            tracing::warn!(client = %show(&session.client_id), %error, "cannot remove a session from the log");
+        }
+    }
+
+    /// Publishes the will of a session that another connection is about to end or to go on with.
+    pub(crate) async fn publish_will_now(self: &Arc<Self>, session: &mut Session) {
+        session.will_due = None;
+        if let Some(will) = session.will.take() {
+            let parts = || {
+                if !session.stored {
+                    return Vec::new();
+                }
+                self.store.records(&session.client_id, vec![self.store.base(session)])
+            };
+            self.publish_until_stored(&will.publication, parts).await;
+        }
+    }
+
+    /// Serves alarms for ever.
+    pub(crate) async fn run_timers(self: Arc<Self>) {
+        loop {
+            let client_id = self.timers.next().await;
+            let broker = self.clone();
+            // One slow log must not hold up the alarms of others.
+            self.hub.spawn(async move { broker.alarm(client_id).await });
+        }
+    }
+
+    async fn alarm(self: Arc<Self>, client_id: bytes::Bytes) {
+        let Some(seat) = self.registry.find(&client_id) else { return };
+        let state = seat.state.lock().await;
+        if state.live.as_ref().is_some_and(|l| !*l.ended.borrow()) {
+            return;
+        }
+        let taken = seat.session.lock().take();
+        if let Some(session) = taken {
+            let expires = session.ends.is_some_and(|at| at <= Instant::now());
+            if expires {
+                crate::stats::Stats::add(&self.stats.expired, 1);
+                tracing::info!(client = %show(&client_id), "session expired");
+            }
+            self.settle(&seat, session).await;
+        }
+        drop(state);
+        self.registry.remove_if_empty(&seat);
+    }
+
+    /// Takes over the sessions read at start. One that was connected when the server stopped is treated as if
+    /// its connection had broken now; one that was not has waited as long as the clock says.
+    pub(crate) fn adopt(self: &Arc<Self>, sessions: Vec<Box<Session>>) {
+        let now = Instant::now();
+        let wall = now_ms();
+        let mut broken = Vec::new();
+        for mut session in sessions {
+            let was_connected = session.disconnected_ms.is_none();
+            let since = *session.disconnected_ms.get_or_insert(wall);
+            let waited = Duration::from_millis(u64::try_from(wall.saturating_sub(since)).unwrap_or(0));
+            let due = |after: Duration| now.checked_add(after.saturating_sub(waited));
+            let lifetime = session.lifetime(self.config.limits.persistent_client_expiration);
+            session.ends = lifetime.and_then(due);
+            session.will_due = session.will.as_ref().and_then(|will| {
+                let delay = Duration::from_secs(u64::from(will.delay_s));
+                due(lifetime.map_or(delay, |l| delay.min(l)))
+            });
+            if was_connected {
+                // The clock of its expiry must not start anew with every restart.
+                broken.push((session.client_id.clone(), self.store.base(&session)));
+            }
+            let next = [session.will_due, session.ends].into_iter().flatten().min();
+            self.timers.set(&session.client_id, next);
+            let seat = self.registry.seat(&session.client_id);
+            seat.session.lock().replace(session);
+        }
+        let broker = self.clone();
+        self.hub.spawn(async move {
+            for (client_id, base) in broken {
+                let Some(seat) = broker.registry.find(&client_id) else { continue };
+                // Whoever has connected since has written a newer one.
+                let _state = seat.state.lock().await;
+                if seat.session.lock().is_some() {
+                    if let Err(error) = broker.store.write(&client_id, vec![base]).await {
+                        tracing::warn!(client = %show(&client_id), %error, "cannot save a session");
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// A client id for people to read.
+pub(crate) fn show(client_id: &[u8]) -> String {
+    String::from_utf8_lossy(client_id).escape_debug().to_string()
+}
+
+/// Whether a reason for closing counts as a clean end.
+pub(crate) fn ended_by(reason: Option<ReasonCode>) -> Ended {
+    match reason {
+        Some(ReasonCode::Success) => Ended::Cleanly,
+        Some(ReasonCode::SessionTakenOver) => Ended::TakenOver,
+        _ => Ended::Badly,
+    }
+}
