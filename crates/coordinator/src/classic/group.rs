@@ -32,6 +32,8 @@ pub(crate) struct ClassicGroup {
     pub pending_join: BTreeSet<String>,
     /// Members of this generation that have not sent SyncGroup yet.
     pub pending_sync: BTreeSet<String>,
+    /// The leader's assignment for this generation is on its way to the log; another one would contradict it.
+    pub is_assigning: bool,
     /// Union of the members' subscriptions, if the coordinator can read them.
     pub subscribed_topics: Option<BTreeSet<String>>,
     /// Somebody joined during the initial delay: wait once more.
@@ -55,6 +57,7 @@ impl ClassicGroup {
             static_members: BTreeMap::new(),
             pending_join: BTreeSet::new(),
             pending_sync: BTreeSet::new(),
+            is_assigning: false,
             subscribed_topics: None,
             new_member_added: false,
             initial_delay: None,
@@ -86,6 +89,7 @@ impl ClassicGroup {
         debug_assert!(self.state.may_become(next), "{:?} -> {next:?}", self.state);
         self.previous_state = self.state;
         self.state = next;
+        self.is_assigning = false;
         self.state_since_ms = Some(wall_ms);
     }
 

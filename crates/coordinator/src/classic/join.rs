@@ -230,6 +230,8 @@ impl ClassicGroup {
             answer.leader = done.old_leader.clone();
         }
         self.answer_join(id, answer, cx);
+        // Its deadline may have passed without effect while it waited for us.
+        self.touch(id, cx);
     }
 
     /// The new id could not be stored: the old one stays.

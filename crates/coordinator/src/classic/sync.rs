@@ -55,9 +55,10 @@ impl ClassicGroup {
             cx.reply(older, Response::Sync(Synced::failed(ErrorCode::RebalanceInProgress)));
         }
         self.synced(&sync.member, cx);
-        if !self.is_leader(&sync.member) {
+        if !self.is_leader(&sync.member) || self.is_assigning {
             return;
         }
+        self.is_assigning = true;
         let mut assignments: BTreeMap<String, Bytes> = sync.assignments.into_iter().collect();
         assignments.retain(|member, _| self.members.contains_key(member));
         let record = group_record(self, Some(&assignments));

@@ -180,3 +180,21 @@ fn assignment_of_a_deleted_group_does_not_reach_its_namesake() {
         ",
     );
 }
+
+#[test]
+fn leader_that_repeats_its_sync_does_not_assign_twice() {
+    check(
+        "
+        > hold
+        > join a c1 v=3
+        + group g gen=0 []
+        a: joined gen=1 protocol=range member=c1-1 leader=c1-1 members=[c1-1]
+        > sync b c1-1 gen=1 assign=c1-1:first
+        + group g gen=1 [c1-1:first]
+        > sync c c1-1 gen=1 assign=c1-1:second
+        b: REBALANCE_IN_PROGRESS
+        > durable
+        c: assigned first
+        ",
+    );
+}

@@ -408,7 +408,7 @@ fn persistent(group: &ClassicGroup) -> impl PartialEq + std::fmt::Debug {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn random_events_keep_the_invariants(events in prop::collection::vec(event(), 1..120)) {
