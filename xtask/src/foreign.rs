@@ -18,6 +18,7 @@ pub const STAGES: &[crate::test::Stage] = &[
         foreign.debian()?;
         python3("flow.py", &["--ours", &build_tributary()?.to_string_lossy()])
     }),
+    ("commands from the notes", |_| python3("seeds.py", &["--ours", &build_tributary()?.to_string_lossy()])),
     ("python clients", |foreign| {
         let python = foreign.python()?;
         let node = Node::start()?;
