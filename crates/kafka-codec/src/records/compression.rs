@@ -184,13 +184,30 @@ fn drain(
     Ok(())
 }
 
+/// Gives the LZ4 decoder its input and notices when it asks for more than there is: the decoder takes a frame that
+/// is cut off between two blocks for a whole one.
+struct Input<'a> {
+    rest: &'a [u8],
+    starved: bool,
+}
+
+impl Read for Input<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.rest.read(buffer)?;
+        self.starved |= read < buffer.len();
+        Ok(read)
+    }
+}
+
 /// One frame after the other: the decoder ends at the end of each.
 fn decompress_lz4(input: &[u8], bytes_max: usize, out: &mut Vec<u8>) -> Result<(), RecordError> {
-    let mut decoder = lz4_flex::frame::FrameDecoder::new(input);
+    let mut decoder = lz4_flex::frame::FrameDecoder::new(Input { rest: input, starved: false });
     loop {
         drain(Compression::Lz4, &mut decoder, bytes_max, out)?;
-        if decoder.get_ref().is_empty() {
-            return Ok(());
+        match decoder.get_ref() {
+            Input { starved: true, .. } => return Err(corrupt(Compression::Lz4, "cut off".to_owned())),
+            Input { rest: [], .. } => return Ok(()),
+            _ => {}
         }
     }
 }

@@ -13,8 +13,6 @@ mod compression;
 mod control;
 mod error;
 mod record;
-#[cfg(test)]
-mod tests;
 mod validate;
 
 pub use batch::{
