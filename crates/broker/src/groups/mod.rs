@@ -1,0 +1,270 @@
+//! Consumer groups: the runtime around `coordinator`'s state machines.
+//!
+//! Every partition of `__consumer_offsets` has a [`Shard`]: a lock around its state machine, and a task that waits
+//! for durability and deadlines. A shard answers nothing but "loading" until it has read its partition.
+
+mod load;
+mod shard;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use coordinator::{ErrorCode, GroupCoordinatorConfig, Listed, Now, Request, Response};
+use futures_util::future::join_all;
+use meta::MetaError;
+use meta::config::BrokerProperties;
+use meta::controller::{self, NewTopic};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+
+use crate::node::{Node, random_uuid};
+use crate::replica::TopicReplicas;
+use shard::Shard;
+
+/// Where groups and offsets are kept.
+pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// How long a request waits for a shard that is still reading before it is told so.
+const LOAD_PATIENCE: Duration = Duration::from_millis(200);
+
+/// All groups this broker coordinates.
+pub(crate) struct Groups {
+    config: GroupCoordinatorConfig,
+    started: Instant,
+    /// By partition; empty until there is a topic.
+    shards: RwLock<Arc<Shards>>,
+    /// Held while the shards are replaced.
+    opening: Mutex<()>,
+    /// Set when the broker stops.
+    stop: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct Shards {
+    topic: kafka_codec::Uuid,
+    by_partition: Vec<Arc<Shard>>,
+}
+
+impl Groups {
+    /// No groups yet.
+    pub(crate) fn new(properties: &BrokerProperties) -> Self {
+        Self {
+            config: coordinator_config(properties),
+            started: Instant::now(),
+            shards: RwLock::default(),
+            opening: Mutex::new(()),
+            stop: watch::Sender::new(false),
+        }
+    }
+
+    /// The time as the state machines want it.
+    pub(crate) fn now(&self) -> Now {
+        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { mono_ms: millis(self.started.elapsed()), wall_ms: millis(since_epoch) }
+    }
+
+    /// Asks the shard of `group`; `None` when the broker stops in the middle.
+    pub(crate) async fn ask(&self, group: &str, request: Request) -> Option<Response> {
+        let shards = Arc::clone(&self.shards.read());
+        let Some(shard) = shards.of(group) else {
+            return Some(request.failed(ErrorCode::NotCoordinator));
+        };
+        if !shard.wait_loaded(LOAD_PATIENCE).await {
+            return Some(request.failed(ErrorCode::CoordinatorLoadInProgress));
+        }
+        shard.ask(request, self.now()).await
+    }
+
+    /// Lists the groups of all shards, sorted.
+    pub(crate) async fn list(&self, filter: coordinator::ListGroups) -> Listed {
+        let shards = Arc::clone(&self.shards.read());
+        let answers = shards.by_partition.iter().map(|shard| {
+            let request = Request::List(filter.clone());
+            async move {
+                if !shard.wait_loaded(LOAD_PATIENCE).await {
+                    return Some(request.failed(ErrorCode::CoordinatorLoadInProgress));
+                }
+                shard.ask(request, self.now()).await
+            }
+        });
+        let mut all = Listed { error: ErrorCode::None, groups: Vec::new() };
+        for answer in join_all(answers).await {
+            match answer {
+                Some(Response::List(listed)) if listed.error == ErrorCode::None => {
+                    all.groups.extend(listed.groups)
+                }
+                // A partition that is offline hides its own groups only.
+                Some(Response::List(listed)) if listed.error == ErrorCode::NotCoordinator => {}
+                Some(Response::List(listed)) => return Listed { groups: Vec::new(), ..listed },
+                _ => return Listed { error: ErrorCode::CoordinatorNotAvailable, groups: Vec::new() },
+            }
+        }
+        all.groups.sort_by(|a, b| a.group.cmp(&b.group));
+        all
+    }
+
+    /// Whether this broker can answer for `group`.
+    ///
+    /// # Errors
+    /// COORDINATOR_NOT_AVAILABLE: there is no offsets topic, or its partition is offline.
+    pub(crate) fn check(&self, group: &str) -> Result<(), ErrorCode> {
+        let shards = self.shards.read();
+        match shards.of(group) {
+            Some(shard) if !shard.is_closed() => Ok(()),
+            _ => Err(ErrorCode::CoordinatorNotAvailable),
+        }
+    }
+
+    /// Makes sure that the offsets topic exists and its shards are open.
+    ///
+    /// # Errors
+    /// Why the topic cannot be created.
+    pub(crate) async fn ensure_topic(&self, node: &Arc<Node>) -> Result<(), MetaError> {
+        if node.state().image.topic(OFFSETS_TOPIC).is_none() {
+            node.metadata
+                .change(|state| {
+                    if state.image.topic(OFFSETS_TOPIC).is_some() {
+                        return Ok((Vec::new(), ()));
+                    }
+                    let topic = offsets_topic(&state.properties);
+                    let placement = node.placement(&state.properties);
+                    let plan = controller::create_topic(&state.image, &placement, &topic, random_uuid())?;
+                    Ok((plan.records, ()))
+                })
+                .await?;
+        }
+        self.open(node);
+        Ok(())
+    }
+
+    /// Brings the shards in line with the topic: opens new ones, gives those of a deleted topic up.
+    fn open(&self, node: &Arc<Node>) {
+        let _opening = self.opening.lock();
+        let current = Arc::clone(&self.shards.read());
+        let topic = node.replicas.topic(OFFSETS_TOPIC);
+        if topic.as_ref().map_or(kafka_codec::Uuid::ZERO, |topic| topic.id) == current.topic {
+            // Partitions added later are not used: groups would move to other shards.
+            return;
+        }
+        let fresh = topic.map(|topic| self.open_shards(node, &topic)).unwrap_or_default();
+        *self.shards.write() = Arc::new(fresh);
+        for shard in &current.by_partition {
+            shard.close(ErrorCode::NotCoordinator, self.now());
+        }
+    }
+
+    fn open_shards(&self, node: &Arc<Node>, topic: &TopicReplicas) -> Shards {
+        let by_partition = topic
+            .partitions
+            .iter()
+            .map(|partition| {
+                let shard = Arc::new(Shard::new(Arc::clone(partition), self.config.clone()));
+                let run = Arc::clone(&shard).run(Arc::clone(node), self.stop.subscribe());
+                tokio::spawn(run);
+                shard
+            })
+            .collect();
+        Shards { topic: topic.id, by_partition }
+    }
+
+    /// Follows the topics until the broker stops: the offsets topic's own fate, and offsets of deleted topics.
+    pub(crate) async fn run(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
+        let mut topics = node.metadata.topics();
+        let mut known = BTreeSet::new();
+        loop {
+            let now: BTreeSet<Arc<str>> =
+                topics.borrow_and_update().topics.iter().map(|topic| Arc::clone(&topic.name)).collect();
+            let deleted: Vec<String> =
+                known.difference(&now).map(|name: &Arc<str>| name.to_string()).collect();
+            known = now;
+            let groups = &node.groups;
+            groups.open(&node);
+            if !deleted.is_empty() {
+                let shards = Arc::clone(&groups.shards.read());
+                for shard in &shards.by_partition {
+                    shard.topics_deleted(&deleted, groups.now());
+                }
+            }
+            tokio::select! {
+                changed = topics.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+                _ = stop.wait_for(|stop| *stop) => break,
+            }
+        }
+        node.groups.stop.send_replace(true);
+        let shards = Arc::clone(&node.groups.shards.read());
+        for shard in &shards.by_partition {
+            shard.close(ErrorCode::CoordinatorNotAvailable, node.groups.now());
+        }
+    }
+}
+
+impl Shards {
+    fn of(&self, group: &str) -> Option<&Arc<Shard>> {
+        let count = self.by_partition.len();
+        self.by_partition.get(partition_for(group, count)?)
+    }
+}
+
+/// The partition of the offsets topic that holds `group`: `abs(String.hashCode()) % partitions`, as in Kafka.
+fn partition_for(group: &str, partitions: usize) -> Option<usize> {
+    let hash =
+        group.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    // Kafka's Utils.abs: the one number without a positive twin becomes 0.
+    let positive = hash.checked_abs().unwrap_or(0);
+    usize::try_from(positive).ok()?.checked_rem(partitions)
+}
+
+fn coordinator_config(properties: &BrokerProperties) -> GroupCoordinatorConfig {
+    let size = |key: &str| usize::try_from(properties.int(key)).unwrap_or(0);
+    GroupCoordinatorConfig {
+        group_max_size: size("group.max.size"),
+        initial_rebalance_delay_ms: i64::from(properties.int("group.initial.rebalance.delay.ms").max(0)),
+        session_timeout_min_ms: properties.int("group.min.session.timeout.ms"),
+        session_timeout_max_ms: properties.int("group.max.session.timeout.ms"),
+        offset_metadata_bytes_max: size("offset.metadata.max.bytes"),
+        offsets_retention_ms: i64::from(properties.int("offsets.retention.minutes")) * 60_000,
+        offsets_retention_check_interval_ms: properties.long("offsets.retention.check.interval.ms").max(1),
+        ..GroupCoordinatorConfig::default()
+    }
+}
+
+fn offsets_topic(properties: &BrokerProperties) -> NewTopic {
+    let config = |key: &str, value: String| (key.to_owned(), Some(value));
+    NewTopic {
+        name: OFFSETS_TOPIC.to_owned(),
+        partitions: properties.int("offsets.topic.num.partitions").max(1),
+        replication_factor: 1,
+        assignments: Vec::new(),
+        configs: vec![
+            config("cleanup.policy", "compact".to_owned()),
+            config("compression.type", "producer".to_owned()),
+            config("segment.bytes", properties.int("offsets.topic.segment.bytes").to_string()),
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::partition_for;
+
+    /// Values of Java's `Utils.abs("…".hashCode()) % 50`.
+    #[test]
+    fn groups_lie_where_kafka_puts_them() {
+        let java_hash =
+            |text: &str| text.encode_utf16().fold(0_i32, |h, u| h.wrapping_mul(31).wrapping_add(u.into()));
+        assert_eq!(java_hash("console-consumer-12345"), 158_455_506);
+        assert_eq!(partition_for("", 50), Some(0));
+        assert_eq!(partition_for("a", 50), Some(97 % 50));
+        assert_eq!(partition_for("hello", 50), Some(99_162_322 % 50));
+        assert_eq!(java_hash("polygenelubricants"), i32::MIN);
+        assert_eq!(partition_for("polygenelubricants", 50), Some(0));
+        assert_eq!(partition_for("größe", 7), partition_for("gr\u{f6}\u{df}e", 7));
+        assert_eq!(partition_for("a", 0), None);
+    }
+}
