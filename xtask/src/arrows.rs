@@ -16,7 +16,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("mqtt", &["mqtt-codec", "client"]),
     ("console", &["client"]),
     ("testkit", &["kafka-codec", "mqtt-codec", "client"]),
-    ("tributary", &["kafka-codec", "mqtt-codec", "log", "meta", "coordinator", "broker", "client", "mqtt", "console"]),
+    (
+        "tributary",
+        &["kafka-codec", "mqtt-codec", "log", "meta", "coordinator", "broker", "client", "mqtt", "console"],
+    ),
 ];
 
 /// Compares each crate's `[dependencies]` with the table.
@@ -34,7 +37,9 @@ pub fn check() -> Result<()> {
         for line in dependencies.unwrap_or_default().lines() {
             let dependency = line.split(['.', ' ', '=']).next().unwrap_or_default();
             if names.contains(&dependency) && !allowed.contains(&dependency) {
-                wrong.push(format!("crates/{name} depends on {dependency}: an arrow that ARCHITECTURE.md does not draw"));
+                wrong.push(format!(
+                    "crates/{name} depends on {dependency}: an arrow that ARCHITECTURE.md does not draw"
+                ));
             }
         }
     }

@@ -13,7 +13,17 @@ pub fn run(only: &[String]) -> Result<()> {
     foreign.debian()?;
     let forwarder = foreign.go("forwarder")?;
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let build = ["build", "--locked", "--profile", "dist", "--package", "tributary", "--package", "tributary-testkit", "--bins"];
+    let build = [
+        "build",
+        "--locked",
+        "--profile",
+        "dist",
+        "--package",
+        "tributary",
+        "--package",
+        "tributary-testkit",
+        "--bins",
+    ];
     command(Command::new(cargo).args(build).current_dir(root()))?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into);
     let mut bench = Command::new("python3");

@@ -58,7 +58,11 @@ impl Foreign {
         let requirements = Self::source("requirements.txt");
         if self.stale("python", &requirements)? {
             command(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home))?;
-            command(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&requirements))?;
+            command(
+                Command::new(&python)
+                    .args(["-m", "pip", "install", "--quiet", "--requirement"])
+                    .arg(&requirements),
+            )?;
             self.done("python", &requirements)?;
         }
         Ok(python)
@@ -73,7 +77,9 @@ impl Foreign {
             for file in ["package.json", "package-lock.json"] {
                 std::fs::copy(Self::source("node").join(file), home.join(file))?;
             }
-            command(Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--silent"]).current_dir(&home))?;
+            command(
+                Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--silent"]).current_dir(&home),
+            )?;
             self.done("node", &lock)?;
         }
         Ok(home)
@@ -83,7 +89,13 @@ impl Foreign {
     pub fn go(&self, name: &str) -> Result<PathBuf> {
         let program = self.dir.join(format!("go-{name}"));
         let package = format!("./{name}");
-        command(Command::new("go").args(["build", "-o"]).arg(&program).arg(package).current_dir(Self::source("go")))?;
+        command(
+            Command::new("go")
+                .args(["build", "-o"])
+                .arg(&program)
+                .arg(package)
+                .current_dir(Self::source("go")),
+        )?;
         Ok(program)
     }
 
@@ -91,21 +103,35 @@ impl Foreign {
     pub fn debian(&self) -> Result<()> {
         let found = |name: &str| {
             let path = std::env::var_os("PATH").unwrap_or_default();
-            std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]).any(|dir| dir.join(name).is_file())
+            std::env::split_paths(&path)
+                .chain([PathBuf::from("/usr/sbin")])
+                .any(|dir| dir.join(name).is_file())
         };
         let wanted = [("mosquitto", "mosquitto"), ("mosquitto_pub", "mosquitto-clients"), ("kcat", "kcat")];
-        let missing: Vec<&str> = wanted.iter().filter(|(program, _)| !found(program)).map(|(_, p)| *p).collect();
+        let missing: Vec<&str> =
+            wanted.iter().filter(|(program, _)| !found(program)).map(|(_, p)| *p).collect();
         if missing.is_empty() {
             return Ok(());
         }
         let apt = |args: &[&str]| {
             // RUNLEVEL=1: a package's service is installed, not started.
-            command(Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1"))
+            command(
+                Command::new("apt-get")
+                    .args(args)
+                    .env("DEBIAN_FRONTEND", "noninteractive")
+                    .env("RUNLEVEL", "1"),
+            )
         };
-        let install: Vec<&str> =
-            ["install", "--yes", "--quiet", "--no-install-recommends"].into_iter().chain(missing.iter().copied()).collect();
+        let install: Vec<&str> = ["install", "--yes", "--quiet", "--no-install-recommends"]
+            .into_iter()
+            .chain(missing.iter().copied())
+            .collect();
         apt(&["update", "--quiet"]).and_then(|()| apt(&install)).with_context(|| {
-            format!("install Debian's {} (as root: apt-get install {})", missing.join(", "), missing.join(" "))
+            format!(
+                "install Debian's {} (as root: apt-get install {})",
+                missing.join(", "),
+                missing.join(" ")
+            )
         })
     }
 

@@ -1,5 +1,7 @@
 //! Properties of every codec in the crate, over seeded random input.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 #[path = "it/bounded.rs"]
 mod bounded;
 #[path = "it/hand_written.rs"]

@@ -516,7 +516,7 @@ impl<'a> Module<'a> {
             let refuse = match (field.ignorable, condition_or_never(anywhere, context)) {
                 (true, _) | (false, Sometimes::Always) => None,
                 (false, _) => Some(format!(
-                    "if {} {{ return unsupported(\"{}.{}\", version); }}",
+                    "{} {{ return unsupported(\"{}.{}\", version); }}",
                     self.differs(field, context)?,
                     item.name,
                     field.name
@@ -528,7 +528,9 @@ impl<'a> Module<'a> {
                 Sometimes::When(condition) => {
                     write!(body, "if {condition} {{ {} }}", self.write_value(field, item, range, context)?)?;
                     match &refuse {
-                        Some(refuse) if field.tagged_versions.is_empty() => writeln!(body, " else {refuse}")?,
+                        Some(refuse) if field.tagged_versions.is_empty() => {
+                            writeln!(body, " else if {refuse}")?
+                        }
                         _ => body.push('\n'),
                     }
                 }
@@ -537,7 +539,7 @@ impl<'a> Module<'a> {
             if let (Some(refuse), false) = (refuse, field.tagged_versions.is_empty())
                 && let Sometimes::When(condition) = condition_or_never(anywhere, context)
             {
-                writeln!(body, "if !({condition}) {{ {refuse} }}")?;
+                writeln!(body, "if {} && {refuse}", negated(&condition))?;
             }
         }
         if self.has_tags(context) {
@@ -605,7 +607,7 @@ impl<'a> Module<'a> {
         let flexible = &self.flexible_at(place, field, context);
         let name = field_name(field);
         if !self.is_nullable(field, context) {
-            return self.write_plain(&ty, &format!("self.{name}"), false, flexible, range);
+            return self.write_plain(&ty, &format!("self.{name}"), false, flexible);
         }
         let nullable = match &ty {
             Type::String => format!("wire::put_nullable_string(w, self.{name}.as_deref(), {flexible})?;"),
@@ -613,7 +615,7 @@ impl<'a> Module<'a> {
                 format!("wire::put_nullable_bytes(w, self.{name}.as_deref(), {flexible})?;")
             }
             Type::Array(element) => {
-                let element = self.write_plain(element, "e", true, flexible, range)?;
+                let element = self.write_plain(element, "e", true, flexible)?;
                 format!(
                     "wire::put_nullable_array(w, self.{name}.as_deref(), {flexible}, |w, e| {})?;",
                     closure_body(&element)
@@ -634,7 +636,7 @@ impl<'a> Module<'a> {
             _ => bail!("{}.{}: type cannot be nullable", self.schema.name, field.name),
         };
         let present = format!("non_null(&self.{name}, \"{}.{}\", version)?", item.name, field.name);
-        let plain = format!("let v = {present};\n{}", self.write_plain(&ty, "v", true, flexible, range)?);
+        let plain = format!("let v = {present};\n{}", self.write_plain(&ty, "v", true, flexible)?);
         Ok(match condition_or_never(field.nullable_versions, range) {
             Sometimes::Always => nullable,
             Sometimes::Never => plain,
@@ -643,14 +645,7 @@ impl<'a> Module<'a> {
     }
 
     /// A statement that writes `place`, which is a reference when `by_ref`.
-    fn write_plain(
-        &self,
-        ty: &Type,
-        place: &str,
-        by_ref: bool,
-        flexible: &str,
-        range: Versions,
-    ) -> Result<String> {
+    fn write_plain(&self, ty: &Type, place: &str, by_ref: bool, flexible: &str) -> Result<String> {
         let copied = if by_ref { format!("*{place}") } else { place.to_owned() };
         let borrowed = if by_ref { place.to_owned() } else { format!("&{place}") };
         Ok(match ty {
@@ -670,7 +665,7 @@ impl<'a> Module<'a> {
                 format!("{place}.write(w, version)?;")
             }
             Type::Array(element) => {
-                let element = self.write_plain(element, "e", true, flexible, range)?;
+                let element = self.write_plain(element, "e", true, flexible)?;
                 format!("wire::put_array(w, {borrowed}, {flexible}, |w, e| {})?;", closure_body(&element))
             }
         })
@@ -727,6 +722,16 @@ fn condition_or_never(range: Versions, context: Versions) -> Sometimes {
         None => Sometimes::Always,
         Some(condition) => Sometimes::When(condition),
     }
+}
+
+/// The opposite of what [`condition`] says.
+fn negated(condition: &str) -> String {
+    for (operator, opposite) in [(" >= ", " < "), (" <= ", " > "), (" == ", " != ")] {
+        if condition.contains(operator) {
+            return condition.replace(operator, opposite);
+        }
+    }
+    format!("!{condition}")
 }
 
 fn condition_text(condition: Sometimes) -> String {

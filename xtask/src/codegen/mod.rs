@@ -73,7 +73,14 @@ pub fn jar(group: &str, artifact: &str, version: &str) -> Result<PathBuf> {
     let directory = work_dir().join("jars");
     std::fs::create_dir_all(&directory)?;
     let coordinates = format!("-Dartifact={group}:{artifact}:{version}");
-    run_tool(Command::new("mvn").args(["-q", "-B", "dependency:get", "-Dtransitive=false", &coordinates]))?;
+    run_tool(Command::new("mvn").args([
+        "-q",
+        "-B",
+        "-Dstyle.color=never",
+        "dependency:get",
+        "-Dtransitive=false",
+        &coordinates,
+    ]))?;
     let target = format!("-DoutputDirectory={}", directory.display());
     run_tool(Command::new("mvn").args([
         "-q",

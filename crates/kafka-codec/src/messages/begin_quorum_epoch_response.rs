@@ -38,10 +38,8 @@ impl BeginQuorumEpochResponse {
         let flexible = version >= 1;
         wire::put_i16(w, self.error_code);
         wire::put_array(w, &self.topics, flexible, |w, e| e.write(w, version))?;
-        if !(version >= 1) {
-            if !self.node_endpoints.is_empty() {
-                return unsupported("BeginQuorumEpochResponse.NodeEndpoints", version);
-            }
+        if version < 1 && !self.node_endpoints.is_empty() {
+            return unsupported("BeginQuorumEpochResponse.NodeEndpoints", version);
         }
         if flexible {
             let mut tags = TagWriter::new();

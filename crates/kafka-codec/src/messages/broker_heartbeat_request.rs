@@ -65,15 +65,11 @@ impl BrokerHeartbeatRequest {
         wire::put_i64(w, self.current_metadata_offset);
         wire::put_bool(w, self.want_fence);
         wire::put_bool(w, self.want_shut_down);
-        if !(version >= 1) {
-            if !self.offline_log_dirs.is_empty() {
-                return unsupported("BrokerHeartbeatRequest.OfflineLogDirs", version);
-            }
+        if version < 1 && !self.offline_log_dirs.is_empty() {
+            return unsupported("BrokerHeartbeatRequest.OfflineLogDirs", version);
         }
-        if !(version >= 2) {
-            if self.cordoned_log_dirs.is_some() {
-                return unsupported("BrokerHeartbeatRequest.CordonedLogDirs", version);
-            }
+        if version < 2 && self.cordoned_log_dirs.is_some() {
+            return unsupported("BrokerHeartbeatRequest.CordonedLogDirs", version);
         }
         let mut tags = TagWriter::new();
         if version >= 1 && !self.offline_log_dirs.is_empty() {

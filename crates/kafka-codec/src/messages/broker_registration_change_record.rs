@@ -43,20 +43,14 @@ impl BrokerRegistrationChangeRecord {
     fn write(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         wire::put_i32(w, self.broker_id);
         wire::put_i64(w, self.broker_epoch);
-        if !(version >= 1) {
-            if self.in_controlled_shutdown != 0 {
-                return unsupported("BrokerRegistrationChangeRecord.InControlledShutdown", version);
-            }
+        if version < 1 && self.in_controlled_shutdown != 0 {
+            return unsupported("BrokerRegistrationChangeRecord.InControlledShutdown", version);
         }
-        if !(version >= 2) {
-            if !self.log_dirs.is_empty() {
-                return unsupported("BrokerRegistrationChangeRecord.LogDirs", version);
-            }
+        if version < 2 && !self.log_dirs.is_empty() {
+            return unsupported("BrokerRegistrationChangeRecord.LogDirs", version);
         }
-        if !(version >= 3) {
-            if self.cordoned_log_dirs.is_some() {
-                return unsupported("BrokerRegistrationChangeRecord.CordonedLogDirs", version);
-            }
+        if version < 3 && self.cordoned_log_dirs.is_some() {
+            return unsupported("BrokerRegistrationChangeRecord.CordonedLogDirs", version);
         }
         let mut tags = TagWriter::new();
         if self.fenced != 0 {

@@ -104,10 +104,8 @@ impl FetchRequest {
         } else if self.replica_id != -1 {
             return unsupported("FetchRequest.ReplicaId", version);
         }
-        if !(version >= 15) {
-            if self.replica_state != ReplicaState::default() {
-                return unsupported("FetchRequest.ReplicaState", version);
-            }
+        if version < 15 && self.replica_state != ReplicaState::default() {
+            return unsupported("FetchRequest.ReplicaState", version);
         }
         wire::put_i32(w, self.max_wait_ms);
         wire::put_i32(w, self.min_bytes);

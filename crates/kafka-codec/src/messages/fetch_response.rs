@@ -60,10 +60,8 @@ impl FetchResponse {
             return unsupported("FetchResponse.SessionId", version);
         }
         wire::put_array(w, &self.responses, flexible, |w, e| e.write(w, version))?;
-        if !(version >= 16) {
-            if !self.node_endpoints.is_empty() {
-                return unsupported("FetchResponse.NodeEndpoints", version);
-            }
+        if version < 16 && !self.node_endpoints.is_empty() {
+            return unsupported("FetchResponse.NodeEndpoints", version);
         }
         if flexible {
             let mut tags = TagWriter::new();
@@ -379,20 +377,14 @@ impl PartitionData {
         if version >= 5 {
             wire::put_i64(w, self.log_start_offset);
         }
-        if !(version >= 12) {
-            if self.diverging_epoch != EpochEndOffset::default() {
-                return unsupported("PartitionData.DivergingEpoch", version);
-            }
+        if version < 12 && self.diverging_epoch != EpochEndOffset::default() {
+            return unsupported("PartitionData.DivergingEpoch", version);
         }
-        if !(version >= 12) {
-            if self.current_leader != LeaderIdAndEpoch::default() {
-                return unsupported("PartitionData.CurrentLeader", version);
-            }
+        if version < 12 && self.current_leader != LeaderIdAndEpoch::default() {
+            return unsupported("PartitionData.CurrentLeader", version);
         }
-        if !(version >= 12) {
-            if self.snapshot_id != SnapshotId::default() {
-                return unsupported("PartitionData.SnapshotId", version);
-            }
+        if version < 12 && self.snapshot_id != SnapshotId::default() {
+            return unsupported("PartitionData.SnapshotId", version);
         }
         wire::put_nullable_array(w, self.aborted_transactions.as_deref(), flexible, |w, e| {
             e.write(w, version)

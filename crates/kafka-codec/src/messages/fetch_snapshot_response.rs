@@ -41,10 +41,8 @@ impl FetchSnapshotResponse {
         wire::put_i32(w, self.throttle_time_ms);
         wire::put_i16(w, self.error_code);
         wire::put_array(w, &self.topics, true, |w, e| e.write(w, version))?;
-        if !(version >= 1) {
-            if !self.node_endpoints.is_empty() {
-                return unsupported("FetchSnapshotResponse.NodeEndpoints", version);
-            }
+        if version < 1 && !self.node_endpoints.is_empty() {
+            return unsupported("FetchSnapshotResponse.NodeEndpoints", version);
         }
         let mut tags = TagWriter::new();
         if version >= 1 && !self.node_endpoints.is_empty() {

@@ -80,20 +80,14 @@ impl PartitionChangeRecord {
     fn write(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         wire::put_i32(w, self.partition_id);
         wire::put_uuid(w, self.topic_id);
-        if !(version >= 1) {
-            if self.directories.is_some() {
-                return unsupported("PartitionChangeRecord.Directories", version);
-            }
+        if version < 1 && self.directories.is_some() {
+            return unsupported("PartitionChangeRecord.Directories", version);
         }
-        if !(version >= 2) {
-            if self.eligible_leader_replicas.is_some() {
-                return unsupported("PartitionChangeRecord.EligibleLeaderReplicas", version);
-            }
+        if version < 2 && self.eligible_leader_replicas.is_some() {
+            return unsupported("PartitionChangeRecord.EligibleLeaderReplicas", version);
         }
-        if !(version >= 2) {
-            if self.last_known_elr.is_some() {
-                return unsupported("PartitionChangeRecord.LastKnownElr", version);
-            }
+        if version < 2 && self.last_known_elr.is_some() {
+            return unsupported("PartitionChangeRecord.LastKnownElr", version);
         }
         let mut tags = TagWriter::new();
         if self.isr.is_some() {

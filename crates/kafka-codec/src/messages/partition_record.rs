@@ -115,15 +115,11 @@ impl PartitionRecord {
         } else if !self.directories.is_empty() {
             return unsupported("PartitionRecord.Directories", version);
         }
-        if !(version >= 2) {
-            if self.eligible_leader_replicas.is_some() {
-                return unsupported("PartitionRecord.EligibleLeaderReplicas", version);
-            }
+        if version < 2 && self.eligible_leader_replicas.is_some() {
+            return unsupported("PartitionRecord.EligibleLeaderReplicas", version);
         }
-        if !(version >= 2) {
-            if self.last_known_elr.is_some() {
-                return unsupported("PartitionRecord.LastKnownElr", version);
-            }
+        if version < 2 && self.last_known_elr.is_some() {
+            return unsupported("PartitionRecord.LastKnownElr", version);
         }
         let mut tags = TagWriter::new();
         if self.leader_recovery_state != 0 {

@@ -42,10 +42,8 @@ impl ProduceResponse {
         let flexible = version >= 9;
         wire::put_array(w, &self.responses, flexible, |w, e| e.write(w, version))?;
         wire::put_i32(w, self.throttle_time_ms);
-        if !(version >= 10) {
-            if !self.node_endpoints.is_empty() {
-                return unsupported("ProduceResponse.NodeEndpoints", version);
-            }
+        if version < 10 && !self.node_endpoints.is_empty() {
+            return unsupported("ProduceResponse.NodeEndpoints", version);
         }
         if flexible {
             let mut tags = TagWriter::new();
@@ -272,10 +270,8 @@ impl PartitionProduceResponse {
         if version >= 8 {
             wire::put_nullable_string(w, self.error_message.as_deref(), flexible)?;
         }
-        if !(version >= 10) {
-            if self.current_leader != LeaderIdAndEpoch::default() {
-                return unsupported("PartitionProduceResponse.CurrentLeader", version);
-            }
+        if version < 10 && self.current_leader != LeaderIdAndEpoch::default() {
+            return unsupported("PartitionProduceResponse.CurrentLeader", version);
         }
         if flexible {
             let mut tags = TagWriter::new();

@@ -97,15 +97,11 @@ impl RegisterBrokerRecord {
         } else if self.in_controlled_shutdown {
             return unsupported("RegisterBrokerRecord.InControlledShutdown", version);
         }
-        if !(version >= 3) {
-            if !self.log_dirs.is_empty() {
-                return unsupported("RegisterBrokerRecord.LogDirs", version);
-            }
+        if version < 3 && !self.log_dirs.is_empty() {
+            return unsupported("RegisterBrokerRecord.LogDirs", version);
         }
-        if !(version >= 4) {
-            if self.cordoned_log_dirs.is_some() {
-                return unsupported("RegisterBrokerRecord.CordonedLogDirs", version);
-            }
+        if version < 4 && self.cordoned_log_dirs.is_some() {
+            return unsupported("RegisterBrokerRecord.CordonedLogDirs", version);
         }
         let mut tags = TagWriter::new();
         if version >= 3 && !self.log_dirs.is_empty() {

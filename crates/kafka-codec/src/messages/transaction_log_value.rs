@@ -80,21 +80,15 @@ impl TransactionLogValue {
     fn write(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         wire::put_i64(w, self.producer_id);
-        if !(version >= 1) {
-            if self.previous_producer_id != -1 {
-                return unsupported("TransactionLogValue.PreviousProducerId", version);
-            }
+        if version < 1 && self.previous_producer_id != -1 {
+            return unsupported("TransactionLogValue.PreviousProducerId", version);
         }
-        if !(version >= 1) {
-            if self.next_producer_id != -1 {
-                return unsupported("TransactionLogValue.NextProducerId", version);
-            }
+        if version < 1 && self.next_producer_id != -1 {
+            return unsupported("TransactionLogValue.NextProducerId", version);
         }
         wire::put_i16(w, self.producer_epoch);
-        if !(version >= 1) {
-            if self.next_producer_epoch != -1 {
-                return unsupported("TransactionLogValue.NextProducerEpoch", version);
-            }
+        if version < 1 && self.next_producer_epoch != -1 {
+            return unsupported("TransactionLogValue.NextProducerEpoch", version);
         }
         wire::put_i32(w, self.transaction_timeout_ms);
         wire::put_i8(w, self.transaction_status);
@@ -103,10 +97,8 @@ impl TransactionLogValue {
         })?;
         wire::put_i64(w, self.transaction_last_update_timestamp_ms);
         wire::put_i64(w, self.transaction_start_timestamp_ms);
-        if !(version >= 1) {
-            if self.client_transaction_version != 0 {
-                return unsupported("TransactionLogValue.ClientTransactionVersion", version);
-            }
+        if version < 1 && self.client_transaction_version != 0 {
+            return unsupported("TransactionLogValue.ClientTransactionVersion", version);
         }
         if flexible {
             let mut tags = TagWriter::new();

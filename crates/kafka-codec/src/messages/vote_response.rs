@@ -36,10 +36,8 @@ impl VoteResponse {
     fn write(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         wire::put_i16(w, self.error_code);
         wire::put_array(w, &self.topics, true, |w, e| e.write(w, version))?;
-        if !(version >= 1) {
-            if !self.node_endpoints.is_empty() {
-                return unsupported("VoteResponse.NodeEndpoints", version);
-            }
+        if version < 1 && !self.node_endpoints.is_empty() {
+            return unsupported("VoteResponse.NodeEndpoints", version);
         }
         let mut tags = TagWriter::new();
         if version >= 1 && !self.node_endpoints.is_empty() {

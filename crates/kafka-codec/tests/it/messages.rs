@@ -263,8 +263,7 @@ fn coordinator_records_are_prefixed_by_type_and_version() {
     value.encode(&mut w, 3).unwrap();
     assert_eq!(w, b"\0\x03\0\0\0\0\0\0\0\x09\0\0\0\x02\0\0\0\0\0\0\0\0\0\x05");
     assert_eq!(GroupRecordValue::decode(&mut Reader::new(&w), 1).unwrap(), (value, 3));
-    let key: TransactionRecordKey =
-        TransactionLogKey { transactional_id: "x".into(), ..Default::default() }.into();
+    let key: TransactionRecordKey = TransactionLogKey { transactional_id: "x".into() }.into();
     let mut w = Vec::new();
     key.encode(&mut w).unwrap();
     assert_eq!(TransactionRecordKey::decode(&mut Reader::new(&w)).unwrap(), key);
