@@ -108,6 +108,8 @@ pub struct LogDirConfig {
     pub producer_id_expiration_ms: i64,
     /// `log.flush.offset.checkpoint.interval.ms`: how often recovery points move.
     pub checkpoint_interval_ms: i64,
+    /// Most bytes that the records of one batch may decompress to.
+    pub decompressed_bytes_max: usize,
     /// Who does the syncing.
     pub threads: Threads,
     /// Settings of logs found at opening, until their owner gives them their own.
@@ -123,6 +125,7 @@ impl Default for LogDirConfig {
             tail_cache_bytes: 8 << 20,
             producer_id_expiration_ms: 24 * 3_600_000,
             checkpoint_interval_ms: 60_000,
+            decompressed_bytes_max: 64 << 20,
             threads: Threads::Own,
             log_defaults: LogConfig::default(),
         }

@@ -32,21 +32,13 @@ pub enum LogError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A batch fails its checksum.
-    #[error("corrupt record batch for {partition}: {reason}")]
-    CorruptBatch {
+    /// A batch, or a record in it, that Kafka's format does not allow; the source names the wire's error code.
+    #[error("invalid record batch for {partition}: {source}")]
+    Batch {
         /// Log appended to.
         partition: TopicPartition,
         /// What is wrong with it.
-        reason: String,
-    },
-    /// Message format 0 or 1.
-    #[error("message format {magic} is not supported, only 2 ({partition})")]
-    UnsupportedFormat {
-        /// Log appended to.
-        partition: TopicPartition,
-        /// The format's number.
-        magic: i8,
+        source: kafka_codec::records::RecordError,
     },
     /// A batch is larger than `max.message.bytes`, or the whole append than a segment.
     #[error("{size} bytes are more than the {max} allowed for {partition}")]
@@ -72,16 +64,6 @@ pub enum LogError {
         /// The sequence that would have been right.
         expected: i32,
     },
-    /// The batch repeats an old sequence that is no longer remembered, so its offset is unknown.
-    #[error("duplicate sequence {sequence} of producer {producer_id} in {partition}")]
-    DuplicateSequence {
-        /// Log appended to.
-        partition: TopicPartition,
-        /// Producer id.
-        producer_id: i64,
-        /// First sequence of the refused batch.
-        sequence: i32,
-    },
     /// The producer's epoch is older than the newest known.
     #[error("producer {producer_id} of {partition} is fenced: epoch {got}, newest {current}")]
     InvalidProducerEpoch {
@@ -94,23 +76,19 @@ pub enum LogError {
         /// Newest epoch in the log.
         current: i16,
     },
-    /// Nothing is known of the producer, yet its sequence does not start at 0.
-    #[error("unknown producer {producer_id} in {partition}")]
-    UnknownProducerId {
+    /// A marker from a transaction coordinator that was replaced.
+    #[error(
+        "transaction coordinator of producer {producer_id} in {partition} is fenced: epoch {got}, newest {current}"
+    )]
+    CoordinatorFenced {
         /// Log appended to.
         partition: TopicPartition,
         /// Producer id.
         producer_id: i64,
-    },
-    /// A transactional batch without, or outside, its transaction.
-    #[error("invalid transaction state of producer {producer_id} in {partition}: {reason}")]
-    InvalidTxnState {
-        /// Log appended to.
-        partition: TopicPartition,
-        /// Producer id.
-        producer_id: i64,
-        /// What does not fit.
-        reason: String,
+        /// Coordinator epoch in the marker.
+        got: i32,
+        /// Newest coordinator epoch in the log.
+        current: i32,
     },
     /// A replica's batch does not continue this log.
     #[error("batch at offset {got} does not continue {partition} at {expected}")]

@@ -1,12 +1,28 @@
 //! One partition on disk, and one journal per data directory.
 #![forbid(unsafe_code)]
 
+mod append;
+mod batch;
+mod checkpoint;
+mod cleaner;
 mod clock;
+mod committer;
 mod config;
 mod dir;
+mod epochs;
 mod error;
+mod index;
+mod journal;
 mod log;
+mod producer;
+mod read;
+mod records;
+mod recovery;
+mod retention;
+mod segment;
+mod shared;
 mod storage;
+mod txn_index;
 mod types;
 
 pub use clock::{Clock, SystemClock};

@@ -101,8 +101,6 @@ pub struct ReadSlice {
     pub len: usize,
     /// Base offset of the first batch (may lie before the offset asked for).
     pub base_offset: i64,
-    /// The same bytes, when they are still in memory.
-    pub cached: Option<Bytes>,
     /// First offset still stored, at the time of the read.
     pub log_start_offset: i64,
     /// The limit used: what this reader could see at most, at the time of the read.
@@ -115,7 +113,6 @@ impl fmt::Debug for ReadSlice {
             .field("position", &self.position)
             .field("len", &self.len)
             .field("base_offset", &self.base_offset)
-            .field("cached", &self.cached.is_some())
             .field("end_offset", &self.end_offset)
             .finish()
     }

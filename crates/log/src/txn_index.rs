@@ -1,0 +1,98 @@
+//! `.txnindex`: aborted transactions whose marker lies in a segment, in Kafka's binary format.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+
+use crate::AbortedTxn;
+use crate::batch::be;
+use crate::storage::{OpenMode, Storage, read_file};
+
+const ENTRY_LEN: usize = 34;
+
+/// Aborted transactions of one segment; read from the file when first asked for.
+pub(crate) struct TxnIndex {
+    path: PathBuf,
+    entries: Mutex<Option<Vec<AbortedTxn>>>,
+}
+
+fn encode(txn: &AbortedTxn) -> Vec<u8> {
+    let mut out = Vec::with_capacity(ENTRY_LEN);
+    out.extend_from_slice(&0i16.to_be_bytes());
+    for field in [txn.producer_id, txn.first_offset, txn.last_offset, txn.last_stable_offset] {
+        out.extend_from_slice(&field.to_be_bytes());
+    }
+    out
+}
+
+fn decode(raw: &[u8]) -> Option<AbortedTxn> {
+    if i16::from_be_bytes(be(raw, 0)?) != 0 {
+        return None;
+    }
+    Some(AbortedTxn {
+        producer_id: i64::from_be_bytes(be(raw, 2)?),
+        first_offset: i64::from_be_bytes(be(raw, 10)?),
+        last_offset: i64::from_be_bytes(be(raw, 18)?),
+        last_stable_offset: i64::from_be_bytes(be(raw, 26)?),
+    })
+}
+
+fn load(storage: &dyn Storage, path: &Path) -> io::Result<Vec<AbortedTxn>> {
+    let bytes = read_file(storage, path)?.unwrap_or_default();
+    Ok(bytes.chunks_exact(ENTRY_LEN).map_while(decode).collect())
+}
+
+impl TxnIndex {
+    /// An index without a file.
+    pub fn empty(path: PathBuf) -> Self {
+        Self { path, entries: Mutex::new(Some(Vec::new())) }
+    }
+
+    /// An index with a file.
+    pub fn existing(path: PathBuf) -> Self {
+        Self { path, entries: Mutex::new(None) }
+    }
+
+    /// Adds a transaction, also to the file.
+    pub fn push(&self, storage: &dyn Storage, txn: AbortedTxn) -> io::Result<()> {
+        let mut entries = self.entries.lock();
+        let list = match entries.as_mut() {
+            Some(list) => list,
+            None => entries.insert(load(storage, &self.path)?),
+        };
+        let position = (list.len() * ENTRY_LEN) as u64;
+        list.push(txn);
+        storage.open(&self.path, OpenMode::Create)?.write_at(position, &[&encode(&txn)])
+    }
+
+    /// Replaces all entries.
+    pub fn replace(&self, storage: &dyn Storage, txns: Vec<AbortedTxn>) -> io::Result<()> {
+        let mut entries = self.entries.lock();
+        let had_file = entries.as_ref().is_none_or(|list| !list.is_empty());
+        if had_file || !txns.is_empty() {
+            let bytes: Vec<u8> = txns.iter().flat_map(encode).collect();
+            storage.open(&self.path, OpenMode::Truncate)?.write_at(0, &[&bytes])?;
+        }
+        *entries = Some(txns);
+        Ok(())
+    }
+
+    /// Puts the file on stable storage, if there is anything in it.
+    pub fn sync(&self, storage: &dyn Storage) -> io::Result<()> {
+        if self.entries.lock().as_ref().is_none_or(Vec::is_empty) {
+            return Ok(());
+        }
+        storage.open(&self.path, OpenMode::Create)?.sync_data()
+    }
+
+    /// Transactions that touch `from..to`.
+    pub fn overlapping(&self, storage: &dyn Storage, from: i64, to: i64) -> io::Result<Vec<AbortedTxn>> {
+        let mut entries = self.entries.lock();
+        let list = match entries.as_mut() {
+            Some(list) => list,
+            None => entries.insert(load(storage, &self.path)?),
+        };
+        Ok(list.iter().filter(|t| t.last_offset >= from && t.first_offset < to).copied().collect())
+    }
+}
