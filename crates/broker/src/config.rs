@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use meta::config::{BrokerProperties, broker_config, split_list};
+
 /// Host and port.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
     /// Host name or address, without brackets; empty = all interfaces (listening side only).
     pub host: String,
@@ -81,6 +83,37 @@ impl fmt::Display for ConfigProblems {
     }
 }
 
+/// Kafka settings of a multi-node or JVM world that do no harm here: taken without a word.
+const QUIET: &[&str] = &[
+    "controller.listener.names",
+    "controller.quorum.bootstrap.servers",
+    "controller.quorum.voters",
+    "group.coordinator.rebalance.protocols",
+    "inter.broker.listener.name",
+    "log.cleaner.enable",
+    "num.io.threads",
+    "num.network.threads",
+    "num.recovery.threads.per.data.dir",
+    "offsets.topic.replication.factor",
+    "process.roles",
+    "security.inter.broker.protocol",
+    "share.coordinator.state.topic.min.isr",
+    "share.coordinator.state.topic.replication.factor",
+    "socket.receive.buffer.bytes",
+    "socket.send.buffer.bytes",
+    "transaction.state.log.min.isr",
+    "transaction.state.log.replication.factor",
+];
+
+/// Kafka settings that would silently mean less safety or reach than asked for when ignored.
+const REFUSED: &[(&str, &str)] = &[
+    ("authorizer.class.name", "authorization is not supported yet"),
+    ("create.topic.policy.class.name", "policies written in Java cannot be loaded"),
+    ("alter.config.policy.class.name", "policies written in Java cannot be loaded"),
+    ("principal.builder.class", "classes written in Java cannot be loaded"),
+    ("client.quota.callback.class", "classes written in Java cannot be loaded"),
+];
+
 impl BrokerConfig {
     /// Checks settings given under Kafka's names (`log.dirs`, `listeners` …) and builds the configuration.
     /// Also answers notes about keys that are known but not used, or not known at all.
@@ -90,11 +123,184 @@ impl BrokerConfig {
     pub fn from_properties<K: Into<String>, V: Into<String>>(
         properties: impl IntoIterator<Item = (K, V)>,
     ) -> Result<(Self, Vec<ConfigNote>), ConfigProblems> {
-        let properties: BTreeMap<String, String> =
+        let fixed: BTreeMap<String, String> =
             properties.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
-        Ok((
-            Self { node_id: 1, data_dir: PathBuf::from("tributary-data"), listeners: Vec::new(), properties },
-            Vec::new(),
-        ))
+        let mut problems = Vec::new();
+        let mut notes = Vec::new();
+        for (key, value) in &fixed {
+            check_setting(key, value, &mut problems, &mut notes);
+        }
+        let broker = BrokerProperties { fixed: fixed.clone(), ..BrokerProperties::default() };
+        let node_id = node_id(&broker, &mut problems);
+        let data_dir = data_dir(&broker, &mut problems);
+        let listeners = listeners(&broker, &mut problems);
+        if !problems.is_empty() {
+            return Err(ConfigProblems(problems));
+        }
+        Ok((Self { node_id, data_dir, listeners, properties: fixed }, notes))
+    }
+
+    /// The settings as a source of values.
+    pub(crate) fn broker_properties(&self) -> BrokerProperties {
+        BrokerProperties { fixed: self.properties.clone(), ..BrokerProperties::default() }
     }
 }
+
+fn problem(key: &str, message: impl Into<String>) -> ConfigProblem {
+    ConfigProblem { key: key.to_owned(), message: message.into() }
+}
+
+fn check_setting(key: &str, value: &str, problems: &mut Vec<ConfigProblem>, notes: &mut Vec<ConfigNote>) {
+    let note = |message: &str| ConfigNote { key: key.to_owned(), message: message.to_owned() };
+    if key.starts_with("zookeeper.") {
+        notes.push(note("not needed: coordination is built in, there is no ZooKeeper"));
+        return;
+    }
+    if let Some((_, why)) = REFUSED.iter().find(|(refused, _)| *refused == key)
+        && !value.trim().is_empty()
+    {
+        problems.push(problem(key, *why));
+        return;
+    }
+    let Some(def) = broker_config(key) else {
+        notes.push(note("unknown setting, not used"));
+        return;
+    };
+    if let Err(reason) = def.check(value) {
+        problems.push(problem(key, reason));
+    } else if !def.honoured && !QUIET.contains(&key) && def.default != Some(value.trim()) {
+        notes.push(note("known to Kafka, not used by this broker"));
+    }
+}
+
+fn node_id(broker: &BrokerProperties, problems: &mut Vec<ConfigProblem>) -> i32 {
+    let given = |key: &str| broker.fixed.get(key).and_then(|value| value.trim().parse::<i32>().ok());
+    match (given("node.id"), given("broker.id").filter(|id| *id >= 0)) {
+        (Some(node), Some(broker)) if node != broker => {
+            problems.push(problem("broker.id", format!("{broker} contradicts node.id={node}")));
+            node
+        }
+        (Some(id), _) | (None, Some(id)) => id,
+        (None, None) => 1,
+    }
+}
+
+fn data_dir(broker: &BrokerProperties, problems: &mut Vec<ConfigProblem>) -> PathBuf {
+    let key = if broker.fixed.contains_key("log.dirs") { "log.dirs" } else { "log.dir" };
+    let given = broker.text(key).unwrap_or_default();
+    let mut dirs = split_list(&given);
+    let Some(dir) = dirs.next() else {
+        problems.push(problem(key, "names no directory"));
+        return PathBuf::new();
+    };
+    if dirs.next().is_some() {
+        problems.push(problem(key, "names several directories; this broker keeps all logs in one"));
+    }
+    PathBuf::from(dir)
+}
+
+fn listeners(broker: &BrokerProperties, problems: &mut Vec<ConfigProblem>) -> Vec<ListenerConfig> {
+    let protocols = protocol_map(broker, problems);
+    let controllers = broker.text("controller.listener.names").unwrap_or_default();
+    let is_controller =
+        |name: &str| split_list(&controllers).any(|controller| controller.eq_ignore_ascii_case(name));
+    let mut advertised = BTreeMap::new();
+    for (name, endpoint) in endpoints(broker, "advertised.listeners", problems) {
+        if matches!(endpoint.host.as_str(), "0.0.0.0" | "::") {
+            problems.push(problem(
+                "advertised.listeners",
+                format!(
+                    "cannot use the nonroutable meta-address {}. Use a routable IP address.",
+                    endpoint.host
+                ),
+            ));
+        }
+        if advertised.insert(name.clone(), endpoint).is_some() {
+            problems.push(problem("advertised.listeners", format!("names listener {name} twice")));
+        }
+    }
+    let mut listeners: Vec<ListenerConfig> = Vec::new();
+    for (name, bind) in endpoints(broker, "listeners", problems) {
+        if is_controller(&name) {
+            // Nobody has to reach the controller from outside: it is in this process.
+            advertised.remove(&name);
+            continue;
+        }
+        if listeners.iter().any(|other| other.name == name) {
+            problems.push(problem("listeners", format!("names listener {name} twice")));
+            continue;
+        }
+        if bind.port != 0 && listeners.iter().any(|other| other.bind == bind) {
+            problems.push(problem("listeners", format!("uses port {} twice", bind.port)));
+        }
+        match protocols.get(&name).map(String::as_str) {
+            Some("PLAINTEXT") => {}
+            Some(protocol) => problems.push(problem(
+                "listeners",
+                format!("listener {name} speaks {protocol}, which is not supported yet: only PLAINTEXT is"),
+            )),
+            None => problems.push(problem(
+                "listeners",
+                format!("no security protocol defined for listener {name} in listener.security.protocol.map"),
+            )),
+        }
+        let advertised = advertised.remove(&name);
+        listeners.push(ListenerConfig { name, protocol: SecurityProtocol::Plaintext, bind, advertised });
+    }
+    for name in advertised.keys() {
+        problems.push(problem("advertised.listeners", format!("advertises {name}, which does not listen")));
+    }
+    listeners
+}
+
+fn protocol_map(broker: &BrokerProperties, problems: &mut Vec<ConfigProblem>) -> BTreeMap<String, String> {
+    const KEY: &str = "listener.security.protocol.map";
+    let text = broker.text(KEY).unwrap_or_default();
+    let mut map = BTreeMap::new();
+    for entry in split_list(&text) {
+        let Some((name, protocol)) = entry.split_once(':') else {
+            problems.push(problem(KEY, format!("{entry:?} is not NAME:PROTOCOL")));
+            continue;
+        };
+        let protocol = protocol.trim().to_ascii_uppercase();
+        if !matches!(protocol.as_str(), "PLAINTEXT" | "SSL" | "SASL_PLAINTEXT" | "SASL_SSL") {
+            problems.push(problem(KEY, format!("{protocol} is not a security protocol")));
+        }
+        map.insert(name.trim().to_ascii_uppercase(), protocol);
+    }
+    map
+}
+
+fn endpoints(
+    broker: &BrokerProperties,
+    key: &str,
+    problems: &mut Vec<ConfigProblem>,
+) -> Vec<(String, Endpoint)> {
+    let text = broker.text(key).unwrap_or_default();
+    let mut endpoints = Vec::new();
+    for entry in split_list(&text) {
+        match parse_endpoint(entry) {
+            Some(endpoint) => endpoints.push(endpoint),
+            None => problems.push(problem(key, format!("{entry:?} is not NAME://host:port"))),
+        }
+    }
+    endpoints
+}
+
+fn parse_endpoint(text: &str) -> Option<(String, Endpoint)> {
+    let (name, address) = text.split_once("://")?;
+    let (host, port) = address.rsplit_once(':')?;
+    let host = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']')?,
+        None if host.contains(':') => return None,
+        None => host,
+    };
+    let name = name.trim().to_ascii_uppercase();
+    if name.is_empty() {
+        return None;
+    }
+    Some((name, Endpoint { host: host.to_owned(), port: port.trim().parse().ok()? }))
+}
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,12 @@ pub enum BrokerError {
         /// What the system said.
         source: io::Error,
     },
+    /// The logs could not be opened.
+    #[error(transparent)]
+    Log(#[from] log::LogError),
+    /// The cluster state could not be read or written.
+    #[error(transparent)]
+    Meta(#[from] meta::MetaError),
     /// The settings contradict what stands in the data directory.
     #[error("{0}")]
     Config(String),

@@ -19,8 +19,18 @@
 //! # Ok(()) }
 //! ```
 
+mod api;
 pub mod config;
+mod context;
+mod dispatch;
 mod error;
+mod groups;
+mod local;
+mod metadata;
+mod net;
+mod node;
+mod producer_ids;
+mod replica;
 mod server;
 
 pub use config::{

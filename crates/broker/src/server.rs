@@ -1,12 +1,42 @@
 //! Starting and stopping the broker.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use client::door::Door;
+use futures_util::FutureExt;
+use kafka_codec::Uuid;
+use log::{LogDir, LogDirConfig, LogError, NewLog, RealStorage, RecoveryReport, SystemClock, TopicPartition};
+use meta::config::{BrokerProperties, TopicConfig};
+use meta::{MetaProperties, controller};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-use crate::config::{BrokerConfig, Endpoint};
+use crate::config::{BrokerConfig, Endpoint, ListenerConfig};
+use crate::context::{Connection, ListenerInfo};
+use crate::dispatch::Dispatcher;
 use crate::error::BrokerError;
+use crate::groups::Groups;
+use crate::local::LocalDoor;
+use crate::metadata::Metadata;
+use crate::net::acceptor::{self, ConnectionCount};
+use crate::net::budget::MemoryBudget;
+use crate::net::connection::{self, ConnectionEnd, ConnectionLimits};
+use crate::node::{Advertised, Node, random_uuid};
+use crate::producer_ids::ProducerIds;
+use crate::replica::{Events, Partition, Replicas};
+
+/// The metadata log's topic.
+const METADATA_TOPIC: &str = "__cluster_metadata";
+/// What `queued.max.request.bytes=-1` means here: memory is never without limit.
+const REQUEST_MEMORY_BYTES: u64 = 256 << 20;
+/// How long a shutdown waits for answers under way.
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// One listener that accepts connections.
 #[derive(Clone, Debug)]
@@ -30,16 +60,305 @@ impl Broker {
     /// [`BrokerError`] when a listener cannot be bound, or the data directory cannot be used. Nothing keeps
     /// running then.
     pub async fn start(config: BrokerConfig) -> Result<BrokerHandle, BrokerError> {
-        let _ = config;
-        Err(BrokerError::Config("not built yet".into()))
+        let properties = config.broker_properties();
+        let mut sockets = Vec::new();
+        let mut bound = Vec::new();
+        for listener in &config.listeners {
+            let (socket, info) = bind(listener, &properties).await?;
+            sockets.push(socket);
+            bound.push(info);
+        }
+        let node = tokio::task::spawn_blocking(move || open(config))
+            .await
+            .map_err(|error| BrokerError::Config(format!("start interrupted: {error}")))??;
+        let advertised = bound
+            .iter()
+            .map(|listener| Advertised {
+                listener: listener.name.clone(),
+                endpoint: listener.advertised.clone(),
+            })
+            .collect();
+        let _ = node.advertised.set(advertised);
+        register(&node).await?;
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(maintain(Arc::clone(&node), stopped.clone()));
+        tasks.spawn(Groups::run(Arc::clone(&node), stopped.clone()));
+        let serving = Serving::new(&node, stopped.clone());
+        for (index, (socket, info)) in sockets.into_iter().zip(&bound).enumerate() {
+            let listener = Arc::new(ListenerInfo { index, name: info.name.clone() });
+            tasks.spawn(serving.clone().accept(socket, listener));
+        }
+        let door = LocalDoor::start(Arc::clone(&node));
+        Ok(BrokerHandle { listeners: bound, door, node, stop, tasks })
+    }
+}
+
+async fn bind(
+    listener: &ListenerConfig,
+    properties: &BrokerProperties,
+) -> Result<(TcpListener, BoundListener), BrokerError> {
+    let Endpoint { host, port } = &listener.bind;
+    let failed =
+        |source| BrokerError::Bind { name: listener.name.clone(), address: format!("{host}:{port}"), source };
+    let backlog = properties.int("socket.listen.backlog.size").max(1);
+    let addresses: Vec<SocketAddr> = if host.is_empty() {
+        // All interfaces, IPv6 too where the system has it.
+        vec![SocketAddr::new([0u16; 8].into(), *port), SocketAddr::new([0u8; 4].into(), *port)]
+    } else {
+        tokio::net::lookup_host((host.as_str(), *port)).await.map_err(failed)?.collect()
+    };
+    let mut result = Err(std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address"));
+    for address in addresses {
+        result = acceptor::bind(address, backlog);
+        if result.is_ok() {
+            break;
+        }
+    }
+    let socket = result.map_err(failed)?;
+    let address = socket.local_addr().map_err(failed)?;
+    let advertised = match &listener.advertised {
+        Some(advertised) => {
+            let port = if advertised.port == 0 { address.port() } else { advertised.port };
+            Endpoint { host: advertised.host.clone(), port }
+        }
+        // A wildcard is no address: each client is told the one by which it came.
+        None if address.ip().is_unspecified() => Endpoint { host: String::new(), port: address.port() },
+        None => Endpoint { host: host.clone(), port: address.port() },
+    };
+    Ok((socket, BoundListener { name: listener.name.clone(), address, advertised }))
+}
+
+/// Opens the data directory and everything in it.
+fn open(config: BrokerConfig) -> Result<Arc<Node>, BrokerError> {
+    let path = config.data_dir.clone();
+    std::fs::create_dir_all(&path)
+        .map_err(|source| BrokerError::DataDirectory { path: path.clone(), source })?;
+    let properties = config.broker_properties();
+    let events = Arc::new(Events::default());
+    let (dir, report) = LogDir::open(
+        &path,
+        log_dir_config(&properties),
+        Arc::new(RealStorage),
+        Arc::new(SystemClock),
+        Arc::clone(&events) as Arc<_>,
+    )?;
+    tell(&report);
+    let identity = identity(&config, &path)?;
+    let refused: BTreeMap<TopicPartition, LogError> =
+        report.refused.iter().map(|log| (log.partition.clone(), log.error.clone())).collect();
+    let replicas = Arc::new(Replicas::new(dir, events));
+    let metadata_log = open_metadata_log(&replicas, &refused)?;
+    let metadata = Metadata::load(
+        config.node_id,
+        config.properties.clone(),
+        metadata_log,
+        Arc::clone(&replicas),
+        refused,
+    )?;
+    Ok(Arc::new(Node {
+        id: config.node_id,
+        cluster_id: identity.cluster_id,
+        directory_id: identity.directory_id,
+        config,
+        advertised: OnceLock::new(),
+        replicas,
+        metadata,
+        groups: Groups::new(&properties),
+        producer_ids: ProducerIds::default(),
+    }))
+}
+
+/// Reads whose directory it is, or makes it ours.
+fn identity(config: &BrokerConfig, path: &Path) -> Result<MetaProperties, BrokerError> {
+    if let Some(known) = MetaProperties::load(path)? {
+        if known.node_id != config.node_id {
+            return Err(BrokerError::Config(format!(
+                "node.id: {} is configured, but {} belongs to node {}",
+                config.node_id,
+                path.display(),
+                known.node_id
+            )));
+        }
+        return Ok(known);
+    }
+    let fresh = MetaProperties {
+        cluster_id: random_uuid().to_string(),
+        node_id: config.node_id,
+        directory_id: random_uuid(),
+    };
+    fresh.store(path)?;
+    Ok(fresh)
+}
+
+fn open_metadata_log(
+    replicas: &Replicas,
+    refused: &BTreeMap<TopicPartition, LogError>,
+) -> Result<Arc<Partition>, BrokerError> {
+    let partition = TopicPartition::new(METADATA_TOPIC, 0);
+    if let Some(error) = refused.get(&partition) {
+        return Err(BrokerError::Log(error.clone()));
+    }
+    let log = replicas.dir.create_log(NewLog {
+        partition,
+        topic_id: Uuid::METADATA_TOPIC.0,
+        config: metadata_log_config(),
+    })?;
+    Ok(replicas.adopt(log, TopicConfig::of(&BrokerProperties::default(), &BTreeMap::new())))
+}
+
+/// The metadata log loses nothing by age or size.
+fn metadata_log_config() -> log::LogConfig {
+    log::LogConfig {
+        retention_ms: -1,
+        retention_bytes: -1,
+        cleanup_policy: log::CleanupPolicy { delete: false, compact: false },
+        max_message_bytes: 64 << 20,
+        ..log::LogConfig::default()
+    }
+}
+
+fn log_dir_config(properties: &BrokerProperties) -> LogDirConfig {
+    LogDirConfig {
+        journal_bytes: u64::try_from(properties.long("journal.bytes")).unwrap_or(64 << 20),
+        producer_id_expiration_ms: properties.long("producer.id.expiration.ms"),
+        ..LogDirConfig::default()
+    }
+}
+
+fn tell(report: &RecoveryReport) {
+    for log in &report.recovered {
+        tracing::info!(
+            partition = %log.partition,
+            end_offset = log.end_offset,
+            replayed_bytes = log.replayed_bytes,
+            truncated_bytes = log.truncated_bytes,
+            reason = log.reason,
+            "log recovered"
+        );
+    }
+    for log in &report.refused {
+        tracing::error!(partition = %log.partition, error = %log.error, "log refused: the partition is offline");
+    }
+    for note in &report.notes {
+        tracing::warn!("{note}");
+    }
+}
+
+/// Writes this start of the broker into the cluster state.
+async fn register(node: &Node) -> Result<(), BrokerError> {
+    let rack = node.state().properties.text("broker.rack");
+    let endpoints: Vec<_> = node
+        .advertised
+        .get()
+        .into_iter()
+        .flatten()
+        .map(|a| (a.listener.clone(), a.endpoint.host.clone(), a.endpoint.port))
+        .collect();
+    let incarnation = random_uuid();
+    node.metadata
+        .change(|state| {
+            let image = &state.image;
+            let records =
+                controller::register_broker(image, node.id, incarnation, node.directory_id, rack, &endpoints);
+            Ok((records, ()))
+        })
+        .await?;
+    Ok(())
+}
+
+/// Housekeeping of the logs, once a second, off the runtime's own threads.
+async fn maintain(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        let node = Arc::clone(&node);
+        if let Err(error) = tokio::task::spawn_blocking(move || node.replicas.dir.run_maintenance()).await {
+            tracing::error!(%error, "the logs' housekeeping failed");
+        }
+    }
+}
+
+/// What all connections share.
+#[derive(Clone)]
+struct Serving {
+    node: Arc<Node>,
+    limits: ConnectionLimits,
+    budget: Arc<MemoryBudget>,
+    count: Arc<ConnectionCount>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Serving {
+    fn new(node: &Arc<Node>, stop: watch::Receiver<bool>) -> Self {
+        let state = node.state();
+        let properties = &state.properties;
+        let size = |key: &str| usize::try_from(properties.long(key)).unwrap_or(0);
+        let limits = ConnectionLimits {
+            frame_bytes_max: size("socket.request.max.bytes"),
+            pipelined_max: size("queued.max.requests.per.connection").max(1),
+            idle: u64::try_from(properties.long("connections.max.idle.ms")).ok().map(Duration::from_millis),
+        };
+        let memory =
+            u64::try_from(properties.long("queued.max.request.bytes")).ok().filter(|bytes| *bytes > 0);
+        // One request of the largest allowed size must always fit.
+        let memory = memory.unwrap_or(REQUEST_MEMORY_BYTES).max(limits.frame_bytes_max as u64 + 4);
+        Self {
+            node: Arc::clone(node),
+            budget: MemoryBudget::new(memory),
+            count: ConnectionCount::new(size("max.connections"), size("max.connections.per.ip")),
+            limits,
+            stop,
+        }
+    }
+
+    async fn accept(self, socket: TcpListener, listener: Arc<ListenerInfo>) {
+        let connections = parking_lot::Mutex::new(JoinSet::new());
+        let (name, count, stop) = (listener.name.clone(), Arc::clone(&self.count), self.stop.clone());
+        acceptor::run(socket, name, count, stop, |stream, peer, ticket| {
+            let serving = self.clone();
+            let listener = Arc::clone(&listener);
+            let mut connections = connections.lock();
+            while connections.try_join_next().is_some() {}
+            connections.spawn(async move {
+                let _ticket = ticket;
+                serving.serve(stream, peer, listener).await;
+            });
+        })
+        .await;
+        let mut connections = connections.into_inner();
+        while connections.join_next().await.is_some() {}
+    }
+
+    async fn serve(self, stream: tokio::net::TcpStream, peer: SocketAddr, listener: Arc<ListenerInfo>) {
+        let Ok(local) = stream.local_addr() else { return };
+        let name = listener.name.clone();
+        let dispatcher = Dispatcher::new(self.node, Connection { peer, local, listener });
+        let serving = connection::serve(stream, peer, self.limits, self.budget, dispatcher, self.stop);
+        match AssertUnwindSafe(serving).catch_unwind().await {
+            Ok(ConnectionEnd::Closed | ConnectionEnd::Idle) => {}
+            Ok(ConnectionEnd::Misbehaved(reason)) => {
+                tracing::warn!(listener = name, %peer, reason, "connection closed");
+            }
+            Ok(ConnectionEnd::Io(error)) => {
+                tracing::debug!(listener = name, %peer, %error, "connection lost");
+            }
+            Err(_) => tracing::error!(listener = name, %peer, "connection closed: its handling panicked"),
+        }
     }
 }
 
 /// A running broker.
 pub struct BrokerHandle {
     listeners: Vec<BoundListener>,
-    door: Arc<dyn Door>,
-    cluster_id: String,
+    door: Arc<LocalDoor>,
+    node: Arc<Node>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
 }
 
 impl BrokerHandle {
@@ -50,14 +369,28 @@ impl BrokerHandle {
 
     /// The cluster's id: 22 characters of URL-safe base64.
     pub fn cluster_id(&self) -> &str {
-        &self.cluster_id
+        &self.node.cluster_id
     }
 
     /// The commit log for code in this process.
     pub fn door(&self) -> Arc<dyn Door> {
-        Arc::clone(&self.door)
+        Arc::clone(&self.door) as Arc<dyn Door>
     }
 
     /// Stops accepting, closes connections, flushes every log and marks the shutdown as clean.
-    pub async fn shutdown(self) {}
+    pub async fn shutdown(self) {
+        let Self { door, node, stop, mut tasks, .. } = self;
+        stop.send_replace(true);
+        let drained = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN, drained).await.is_err() {
+            tasks.shutdown().await;
+        }
+        door.stop().await;
+        let closed = tokio::task::spawn_blocking(move || node.replicas.dir.close()).await;
+        match closed {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the logs could not be closed cleanly"),
+            Err(error) => tracing::error!(%error, "closing the logs failed"),
+        }
+    }
 }

@@ -1,0 +1,160 @@
+//! One file per API: which versions are offered, and who handles them.
+
+pub(crate) mod alter_configs;
+pub(crate) mod api_versions;
+pub(crate) mod create_partitions;
+pub(crate) mod create_topics;
+pub(crate) mod delete_groups;
+pub(crate) mod delete_records;
+pub(crate) mod delete_topics;
+pub(crate) mod describe_cluster;
+pub(crate) mod describe_configs;
+pub(crate) mod describe_groups;
+pub(crate) mod describe_log_dirs;
+pub(crate) mod describe_topic_partitions;
+pub(crate) mod error_code;
+pub(crate) mod fetch;
+pub(crate) mod find_coordinator;
+pub(crate) mod heartbeat;
+pub(crate) mod incremental_alter_configs;
+pub(crate) mod init_producer_id;
+pub(crate) mod join_group;
+pub(crate) mod leave_group;
+pub(crate) mod list_config_resources;
+pub(crate) mod list_groups;
+pub(crate) mod list_offsets;
+pub(crate) mod list_partition_reassignments;
+pub(crate) mod metadata;
+pub(crate) mod offset_commit;
+pub(crate) mod offset_delete;
+pub(crate) mod offset_fetch;
+pub(crate) mod offset_for_leader_epoch;
+pub(crate) mod produce;
+pub(crate) mod sync_group;
+
+use std::ops::RangeInclusive;
+
+use kafka_codec::{ApiKey, DecodeError, ErrorCode};
+
+use crate::dispatch::Call;
+use crate::net::connection::Handling;
+use crate::replica::Partition;
+
+/// Isolation level of Fetch and ListOffsets: only committed transactions.
+pub(crate) const READ_COMMITTED: i8 = 1;
+
+/// APIs this broker implements, with the versions it offers (those of Kafka 4.3).
+const OFFERED: &[(ApiKey, i16, i16)] = &[
+    (ApiKey::Produce, 3, 13),
+    (ApiKey::Fetch, 4, 18),
+    (ApiKey::ListOffsets, 1, 11),
+    (ApiKey::Metadata, 0, 13),
+    (ApiKey::OffsetCommit, 2, 10),
+    (ApiKey::OffsetFetch, 1, 10),
+    (ApiKey::FindCoordinator, 0, 6),
+    (ApiKey::JoinGroup, 0, 9),
+    (ApiKey::Heartbeat, 0, 4),
+    (ApiKey::LeaveGroup, 0, 5),
+    (ApiKey::SyncGroup, 0, 5),
+    (ApiKey::DescribeGroups, 0, 6),
+    (ApiKey::ListGroups, 0, 5),
+    (ApiKey::ApiVersions, 0, 4),
+    (ApiKey::CreateTopics, 2, 7),
+    (ApiKey::DeleteTopics, 1, 6),
+    (ApiKey::DeleteRecords, 0, 2),
+    (ApiKey::InitProducerId, 0, 5),
+    (ApiKey::OffsetForLeaderEpoch, 2, 4),
+    (ApiKey::DescribeConfigs, 1, 4),
+    (ApiKey::AlterConfigs, 0, 2),
+    (ApiKey::DescribeLogDirs, 1, 5),
+    (ApiKey::CreatePartitions, 0, 3),
+    (ApiKey::DeleteGroups, 0, 2),
+    (ApiKey::IncrementalAlterConfigs, 0, 1),
+    (ApiKey::ListPartitionReassignments, 0, 0),
+    (ApiKey::OffsetDelete, 0, 0),
+    (ApiKey::DescribeCluster, 0, 2),
+    (ApiKey::ListConfigResources, 0, 1),
+    (ApiKey::DescribeTopicPartitions, 0, 0),
+];
+
+/// The versions offered of an API; `None` = not implemented.
+pub(crate) fn versions(api: ApiKey) -> Option<RangeInclusive<i16>> {
+    OFFERED.iter().find(|(key, ..)| *key == api).map(|(_, first, last)| *first..=*last)
+}
+
+/// Everything offered, by key.
+pub(crate) fn offered() -> impl Iterator<Item = (ApiKey, i16, i16)> {
+    OFFERED.iter().copied()
+}
+
+/// Hands a request to its handler. Later requests of a connection may begin before a `pipelined` one is
+/// answered; a `serial` one is answered first.
+pub(crate) fn route(call: Call) -> Result<Handling, DecodeError> {
+    match call.api {
+        ApiKey::Produce => produce::begin(call),
+        ApiKey::Fetch => fetch::begin(call),
+        ApiKey::ListOffsets => call.serial(list_offsets::handle),
+        ApiKey::Metadata => call.serial(metadata::handle),
+        ApiKey::OffsetCommit => call.pipelined(offset_commit::handle),
+        ApiKey::OffsetFetch => call.pipelined(offset_fetch::handle),
+        ApiKey::FindCoordinator => call.serial(find_coordinator::handle),
+        ApiKey::JoinGroup => call.serial(join_group::handle),
+        ApiKey::Heartbeat => call.serial(heartbeat::handle),
+        ApiKey::LeaveGroup => call.serial(leave_group::handle),
+        ApiKey::SyncGroup => call.serial(sync_group::handle),
+        ApiKey::DescribeGroups => call.serial(describe_groups::handle),
+        ApiKey::ListGroups => call.serial(list_groups::handle),
+        ApiKey::DeleteGroups => call.serial(delete_groups::handle),
+        ApiKey::OffsetDelete => call.serial(offset_delete::handle),
+        ApiKey::ApiVersions => call.serial(api_versions::handle),
+        ApiKey::CreateTopics => call.serial(create_topics::handle),
+        ApiKey::DeleteTopics => call.serial(delete_topics::handle),
+        ApiKey::DeleteRecords => call.serial(delete_records::handle),
+        ApiKey::InitProducerId => call.serial(init_producer_id::handle),
+        ApiKey::OffsetForLeaderEpoch => call.serial(offset_for_leader_epoch::handle),
+        ApiKey::DescribeConfigs => call.serial(describe_configs::handle),
+        ApiKey::AlterConfigs => call.serial(alter_configs::handle),
+        ApiKey::DescribeLogDirs => call.serial(describe_log_dirs::handle),
+        ApiKey::CreatePartitions => call.serial(create_partitions::handle),
+        ApiKey::IncrementalAlterConfigs => call.serial(incremental_alter_configs::handle),
+        ApiKey::ListPartitionReassignments => call.serial(list_partition_reassignments::handle),
+        ApiKey::DescribeCluster => call.serial(describe_cluster::handle),
+        ApiKey::ListConfigResources => call.serial(list_config_resources::handle),
+        ApiKey::DescribeTopicPartitions => call.serial(describe_topic_partitions::handle),
+        other => Err(DecodeError::UnknownKey { what: "API key", key: i32::from(other.as_i16()) }),
+    }
+}
+
+/// Operations on a cluster (codes of `AclOperation`): all of them, as long as nobody is refused anything.
+const CLUSTER_OPERATIONS: [u8; 7] = [5, 7, 8, 9, 10, 11, 12];
+/// Operations on a topic.
+const TOPIC_OPERATIONS: [u8; 8] = [3, 4, 5, 6, 7, 8, 10, 11];
+
+fn bits(operations: &[u8], asked: bool) -> i32 {
+    if asked { operations.iter().fold(0, |bits, operation| bits | 1 << operation) } else { i32::MIN }
+}
+
+/// What the client may do with the cluster, when it asked.
+pub(crate) fn authorized_cluster_operations(asked: bool) -> i32 {
+    bits(&CLUSTER_OPERATIONS, asked)
+}
+
+/// What the client may do with a topic, when it asked.
+pub(crate) fn authorized_topic_operations(asked: bool) -> i32 {
+    bits(&TOPIC_OPERATIONS, asked)
+}
+
+/// Compares the leader epoch that a client knows (-1 = does not say) with ours (KIP-320).
+pub(crate) fn check_leader_epoch(partition: &Partition, current: i32) -> Result<(), ErrorCode> {
+    match current.cmp(&partition.leader_epoch()) {
+        _ if current < 0 => Ok(()),
+        std::cmp::Ordering::Less => Err(ErrorCode::FencedLeaderEpoch),
+        std::cmp::Ordering::Equal => Ok(()),
+        std::cmp::Ordering::Greater => Err(ErrorCode::UnknownLeaderEpoch),
+    }
+}
+
+/// Milliseconds since the epoch.
+pub(crate) fn now_ms() -> i64 {
+    log::Clock::now_ms(&log::SystemClock)
+}

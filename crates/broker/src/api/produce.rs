@@ -1,0 +1,261 @@
+//! Produce (0): appends record batches as they came. Memory: the request's frame until it is answered; a thread's
+//! scratch buffer for checking compressed batches.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
+use kafka_codec::produce::{
+    LeaderIdAndEpoch, PartitionProduce, PartitionProduceResponse, ProduceRequest, ProduceResponse,
+    TopicProduceResponse,
+};
+use kafka_codec::records::{
+    BatchFacts, BatchHeader, BatchRules, Compression, set_max_timestamp, validate_producer_batch,
+};
+use kafka_codec::wire::Reader;
+use kafka_codec::{ApiKey, DecodeError, ErrorCode};
+use log::{AppendBatches, Appended};
+use meta::config::TopicConfig;
+use meta::controller;
+use tokio::time::Instant;
+
+use super::error_code::{of_log, of_records};
+use crate::context::Context;
+use crate::dispatch::{Call, framed};
+use crate::net::connection::Handling;
+use crate::net::response::Reply;
+use crate::replica::{Partition, TopicReplicas};
+
+/// Most bytes that the records of one batch may decompress to.
+const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
+/// A larger scratch buffer is given back after use.
+const SCRATCH_BYTES_KEPT: usize = 1 << 20;
+/// First version that may carry zstd.
+const ZSTD_FROM: i16 = 7;
+/// First version with topic ids.
+const TOPIC_IDS_FROM: i16 = 13;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Begins a produce request: batches are appended now, the answer waits for stable storage.
+pub(crate) fn begin(call: Call) -> Result<Handling, DecodeError> {
+    // Checked here, so that a malformed request is known as such; decoding it again costs next to nothing.
+    ProduceRequest::decode(&mut Reader::shared(&call.body), call.version)?;
+    Ok(Handling { reply: produce(call).boxed(), pipelined: true })
+}
+
+/// Why a partition's batch was not appended.
+struct Refusal {
+    code: ErrorCode,
+    message: Option<String>,
+}
+
+impl Refusal {
+    fn of(code: ErrorCode) -> Self {
+        Self { code, message: None }
+    }
+
+    fn because(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: Some(message.into()) }
+    }
+}
+
+type Outcome = Result<(Arc<Partition>, Appended), Refusal>;
+
+async fn produce(call: Call) -> Reply {
+    let Call { ctx, version, correlation_id, body, .. } = call;
+    let request = match ProduceRequest::decode(&mut Reader::shared(&body), version) {
+        Ok(request) => request,
+        Err(error) => return Reply::Close(error.to_string()),
+    };
+    let deadline = Instant::now() + Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let mut outcomes: Vec<Vec<Outcome>> = Vec::with_capacity(request.topics.len());
+    for topic in &request.topics {
+        let replicas = if version >= TOPIC_IDS_FROM {
+            ctx.node.replicas.topic_by_id(topic.topic_id).ok_or(ErrorCode::UnknownTopicId)
+        } else {
+            ctx.node.replicas.topic(topic.name).ok_or(ErrorCode::UnknownTopicOrPartition)
+        };
+        let append = |wanted| match &replicas {
+            Ok(topic) => append(topic, wanted, &request, version),
+            Err(code) => Err(Refusal::of(*code)),
+        };
+        outcomes.push(topic.partitions.iter().map(append).collect());
+    }
+    if request.acks == 0 {
+        return answer_nothing(&outcomes);
+    }
+    for outcome in outcomes.iter_mut().flatten() {
+        if let Ok((partition, appended)) = outcome {
+            // `acks=1` waits too: one sync serves all who wait, and a record that was acknowledged from memory
+            // alone would not survive a kill.
+            let durable = partition.durable(appended.last_offset);
+            match tokio::time::timeout_at(deadline, durable).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => *outcome = Err(Refusal::because(of_log(&error), error.to_string())),
+                Err(_) => *outcome = Err(Refusal::of(ErrorCode::RequestTimedOut)),
+            }
+        }
+    }
+    let topics = request
+        .topics
+        .iter()
+        .zip(&outcomes)
+        .map(|(topic, outcomes)| TopicProduceResponse {
+            name: topic.name,
+            topic_id: topic.topic_id,
+            partitions: topic
+                .partitions
+                .iter()
+                .zip(outcomes)
+                .map(|(wanted, outcome)| answer(&ctx, wanted.index, outcome))
+                .collect(),
+        })
+        .collect();
+    let response = ProduceResponse { topics, ..ProduceResponse::default() };
+    framed(ApiKey::Produce, version, response.encode_frame(version, correlation_id))
+}
+
+/// With `acks=0` there is no answer; errors can only be told by closing the connection, as Kafka does.
+fn answer_nothing(outcomes: &[Vec<Outcome>]) -> Reply {
+    let refused = outcomes.iter().flatten().find_map(|outcome| outcome.as_ref().err());
+    match refused {
+        None => Reply::Nothing,
+        Some(refusal) => Reply::Close(format!(
+            "a batch sent with acks=0 was refused: {} {}",
+            refusal.code.name(),
+            refusal.message.as_deref().unwrap_or_default()
+        )),
+    }
+}
+
+fn answer<'a>(ctx: &Context, index: i32, outcome: &'a Outcome) -> PartitionProduceResponse<'a> {
+    match outcome {
+        Ok((_, appended)) => PartitionProduceResponse {
+            index,
+            base_offset: appended.base_offset,
+            log_append_time_ms: appended.log_append_time_ms,
+            log_start_offset: appended.log_start_offset,
+            ..PartitionProduceResponse::default()
+        },
+        Err(refusal) => PartitionProduceResponse {
+            index,
+            error_code: refusal.code.code(),
+            base_offset: -1,
+            error_message: refusal.message.as_deref(),
+            current_leader: if refusal.code == ErrorCode::NotLeaderOrFollower {
+                LeaderIdAndEpoch { leader_id: ctx.node.id, leader_epoch: -1 }
+            } else {
+                LeaderIdAndEpoch::default()
+            },
+            ..PartitionProduceResponse::default()
+        },
+    }
+}
+
+fn append(
+    topic: &TopicReplicas,
+    wanted: &PartitionProduce,
+    request: &ProduceRequest<'_>,
+    version: i16,
+) -> Outcome {
+    if !(-1..=1).contains(&request.acks) {
+        return Err(Refusal::of(ErrorCode::InvalidRequiredAcks));
+    }
+    if controller::is_internal(&topic.name) {
+        let message = format!("Cannot append to internal topic {}", topic.name);
+        return Err(Refusal::because(ErrorCode::InvalidTopicException, message));
+    }
+    let partition =
+        topic.partition(wanted.index).ok_or_else(|| Refusal::of(ErrorCode::UnknownTopicOrPartition))?;
+    let config = partition.config();
+    if request.acks == -1 && config.min_insync_replicas > 1 {
+        let message = format!(
+            "The size of the current ISR Set(1) is insufficient to satisfy the min.isr requirement of {} for \
+             partition {}-{}",
+            config.min_insync_replicas, topic.name, wanted.index
+        );
+        return Err(Refusal::because(ErrorCode::NotEnoughReplicas, message));
+    }
+    let log = partition.log().map_err(|error| Refusal::because(of_log(&error), error.to_string()))?;
+    let batch = checked(wanted.records.as_ref(), &config, version)?;
+    let batches = AppendBatches { validated: true, ..AppendBatches::client(batch, partition.leader_epoch()) };
+    match log.append(batches) {
+        Ok(appended) => Ok((Arc::clone(partition), appended)),
+        Err(error) => {
+            let code = of_log(&error);
+            if code == ErrorCode::KafkaStorageError {
+                partition.report_refusal(&error);
+            }
+            Err(Refusal::because(code, error.to_string()))
+        }
+    }
+}
+
+/// Checks what a producer sent for one partition: exactly one batch that may be stored.
+fn checked(records: Option<&Bytes>, config: &TopicConfig, version: i16) -> Result<Bytes, Refusal> {
+    let invalid = |message: &str| Err(Refusal::because(ErrorCode::InvalidRecord, message));
+    let Some(bytes) = records.filter(|records| !records.is_empty()) else {
+        return invalid("Produce requests must have at least one record batch per partition");
+    };
+    let rules = BatchRules {
+        batch_bytes_max: usize::try_from(config.max_message_bytes).unwrap_or(0),
+        decompressed_bytes_max: DECOMPRESSED_BYTES_MAX,
+        keys_required: config.compact,
+    };
+    let facts = SCRATCH.with_borrow_mut(|scratch| {
+        let facts = validate_producer_batch(bytes, &rules, scratch);
+        if scratch.capacity() > SCRATCH_BYTES_KEPT {
+            *scratch = Vec::new();
+        }
+        facts
+    });
+    let facts = facts.map_err(|error| Refusal::because(of_records(&error), error.to_string()))?;
+    let header: &BatchHeader = &facts.header;
+    if header.size_bytes() != bytes.len() {
+        return invalid(
+            "Produce requests are only allowed to contain exactly one record batch per partition",
+        );
+    }
+    if header.is_transactional() {
+        return Err(Refusal::because(
+            ErrorCode::InvalidTxnState,
+            "This broker does not support transactions yet",
+        ));
+    }
+    if version < ZSTD_FROM && header.compression() == Ok(Compression::Zstd) {
+        let message = format!("Produce requests with version {version} are not allowed to use ZStandard");
+        return Err(Refusal::because(ErrorCode::UnsupportedCompressionType, message));
+    }
+    if !config.log_append_time {
+        check_timestamps(&facts, config)?;
+    }
+    if header.max_timestamp == facts.max_timestamp_ms {
+        return Ok(bytes.clone());
+    }
+    let mut corrected = BytesMut::from(&**bytes);
+    set_max_timestamp(&mut corrected, facts.max_timestamp_ms);
+    Ok(corrected.freeze())
+}
+
+fn check_timestamps(facts: &BatchFacts, config: &TopicConfig) -> Result<(), Refusal> {
+    /// A record without a timestamp.
+    const NONE: i64 = -1;
+    let now_ms = super::now_ms();
+    let earliest = now_ms.saturating_sub(config.timestamp_before_max_ms);
+    let latest = now_ms.saturating_add(config.timestamp_after_max_ms);
+    for timestamp in [facts.min_timestamp_ms, facts.max_timestamp_ms] {
+        if timestamp != NONE && (timestamp < earliest || timestamp > latest) {
+            let message = format!(
+                "Timestamp {timestamp} of a record is out of range. The timestamp should be within \
+                 [{earliest}, {latest}]"
+            );
+            return Err(Refusal::because(ErrorCode::InvalidTimestamp, message));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! An answer on its way out: bytes in memory and ranges of files, in order.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use log::StorageFile;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+/// Bytes moved from a file to a socket in one go; between two the runtime may do something else.
+const FILE_CHUNK_BYTES: usize = 512 << 10;
+
+/// A piece of a response.
+pub(crate) enum Part {
+    /// Bytes in memory.
+    Bytes(Bytes),
+    /// A range of a file.
+    File {
+        /// The file.
+        file: Arc<dyn StorageFile>,
+        /// First byte.
+        position: u64,
+        /// Number of bytes.
+        len: usize,
+    },
+}
+
+/// What a request leads to.
+pub(crate) enum Reply {
+    /// One frame.
+    Frame {
+        /// Its bytes, length prefix included, in pieces.
+        parts: Vec<Part>,
+    },
+    /// Nothing (`acks=0`).
+    Nothing,
+    /// The connection must be closed.
+    Close(String),
+}
+
+/// Sends replies over one socket, small ones together.
+pub(crate) struct Sender {
+    out: Vec<u8>,
+}
+
+/// Bytes gathered before they are written although more replies are ready.
+const GATHER_BYTES: usize = 64 << 10;
+
+impl Sender {
+    pub(crate) fn new() -> Self {
+        Self { out: Vec::new() }
+    }
+
+    /// Adds a reply; writes only when enough has gathered. Call [`Sender::flush`] after the last one.
+    pub(crate) async fn send(&mut self, stream: &TcpStream, parts: Vec<Part>) -> io::Result<()> {
+        for part in parts {
+            match part {
+                Part::Bytes(bytes) if bytes.len() < GATHER_BYTES => {
+                    self.out.extend_from_slice(&bytes);
+                    if self.out.len() >= GATHER_BYTES {
+                        self.flush(stream).await?;
+                    }
+                }
+                Part::Bytes(bytes) => {
+                    self.flush(stream).await?;
+                    write_all(stream, &bytes).await?;
+                }
+                Part::File { file, position, len } => {
+                    self.flush(stream).await?;
+                    send_file(stream, &file, position, len).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what has gathered.
+    pub(crate) async fn flush(&mut self, stream: &TcpStream) -> io::Result<()> {
+        if !self.out.is_empty() {
+            write_all(stream, &self.out).await?;
+            if self.out.capacity() > 2 * GATHER_BYTES {
+                self.out = Vec::new();
+            } else {
+                self.out.clear();
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match stream.try_write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+async fn send_file(
+    stream: &TcpStream,
+    file: &Arc<dyn StorageFile>,
+    position: u64,
+    len: usize,
+) -> io::Result<()> {
+    let mut at = position;
+    let end = position.saturating_add(len as u64);
+    #[cfg(target_os = "linux")]
+    if let Some(os_file) = file.os_file() {
+        while at < end {
+            let chunk = FILE_CHUNK_BYTES.min(usize::try_from(end - at).unwrap_or(FILE_CHUNK_BYTES));
+            let sent = stream.try_io(Interest::WRITABLE, || {
+                let mut offset = at;
+                rustix::fs::sendfile(stream, os_file, Some(&mut offset), chunk).map_err(io::Error::from)
+            });
+            match sent {
+                Ok(0) => return Err(cut_short(end - at)),
+                Ok(sent) => {
+                    at += sent as u64;
+                    if at < end && sent == chunk {
+                        tokio::task::yield_now().await;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        return Ok(());
+    }
+    let mut buffer = vec![0; FILE_CHUNK_BYTES.min(len)];
+    while at < end {
+        let chunk = buffer.len().min(usize::try_from(end - at).unwrap_or(buffer.len()));
+        let Some(target) = buffer.get_mut(..chunk) else { break };
+        let read = file.read_at(at, target)?;
+        if read == 0 {
+            return Err(cut_short(end - at));
+        }
+        write_all(stream, buffer.get(..read).unwrap_or_default()).await?;
+        at += read as u64;
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
+fn cut_short(missing: u64) -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, format!("segment file ends {missing} bytes too early"))
+}

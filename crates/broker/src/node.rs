@@ -1,0 +1,130 @@
+//! The broker as its handlers see it.
+
+use std::sync::{Arc, OnceLock};
+
+use kafka_codec::Uuid;
+use meta::MetaError;
+use meta::config::BrokerProperties;
+use meta::controller::{self, NewTopic, Placement};
+
+use crate::config::{BrokerConfig, Endpoint};
+use crate::context::Context;
+use crate::groups::{Groups, OFFSETS_TOPIC};
+use crate::metadata::{Metadata, State};
+use crate::producer_ids::ProducerIds;
+use crate::replica::Replicas;
+
+/// One running broker.
+pub(crate) struct Node {
+    /// `node.id`.
+    pub(crate) id: i32,
+    /// Cluster id.
+    pub(crate) cluster_id: String,
+    /// Id of the data directory.
+    pub(crate) directory_id: Uuid,
+    /// What it was started with.
+    pub(crate) config: BrokerConfig,
+    /// Addresses told to clients, by listener; set once all are bound.
+    pub(crate) advertised: OnceLock<Vec<Advertised>>,
+    /// Its partitions.
+    pub(crate) replicas: Arc<Replicas>,
+    /// Cluster state.
+    pub(crate) metadata: Metadata,
+    /// Consumer groups.
+    pub(crate) groups: Groups,
+    /// Producer ids to hand out.
+    pub(crate) producer_ids: ProducerIds,
+}
+
+/// What clients of one listener are told to connect to.
+#[derive(Clone, Debug)]
+pub(crate) struct Advertised {
+    /// Listener name.
+    pub(crate) listener: String,
+    /// The address; without a host the one by which the client came is told.
+    pub(crate) endpoint: Endpoint,
+}
+
+impl Node {
+    /// What is true now.
+    pub(crate) fn state(&self) -> Arc<State> {
+        self.metadata.state()
+    }
+
+    /// The address told to the client of a request.
+    pub(crate) fn endpoint_for(&self, ctx: &Context) -> Endpoint {
+        let connection = &ctx.connection;
+        let advertised =
+            self.advertised.get().and_then(|advertised| advertised.get(connection.listener.index));
+        match advertised {
+            Some(Advertised { endpoint, .. }) if !endpoint.host.is_empty() => endpoint.clone(),
+            _ => Endpoint {
+                host: connection.local.ip().to_canonical().to_string(),
+                port: connection.local.port(),
+            },
+        }
+    }
+
+    /// Makes sure that a topic is there, creating it with the broker's defaults if need be; internal topics get
+    /// the settings that their use asks for.
+    ///
+    /// # Errors
+    /// The topic may not be created, or the metadata log failed.
+    pub(crate) async fn ensure_topic(self: &Arc<Self>, name: &str) -> Result<(), MetaError> {
+        if name == OFFSETS_TOPIC {
+            return self.groups.ensure_topic(self).await;
+        }
+        let new =
+            NewTopic { name: name.to_owned(), partitions: -1, replication_factor: -1, ..NewTopic::default() };
+        self.create_topic(new).await
+    }
+
+    /// Creates a topic; succeeds when it is there already.
+    ///
+    /// # Errors
+    /// The topic may not be created, or the metadata log failed.
+    pub(crate) async fn create_topic(&self, new: NewTopic) -> Result<(), MetaError> {
+        if self.state().image.topic(&new.name).is_some() {
+            return Ok(());
+        }
+        self.metadata
+            .change(|state| {
+                if state.image.topic(&new.name).is_some() {
+                    return Ok((Vec::new(), ()));
+                }
+                let placement = self.placement(&state.properties);
+                let plan = controller::create_topic(&state.image, &placement, &new, random_uuid())?;
+                Ok((plan.records, ()))
+            })
+            .await
+    }
+
+    /// What placing replicas needs to know.
+    pub(crate) fn placement<'a>(&'a self, properties: &'a BrokerProperties) -> Placement<'a> {
+        Placement { nodes: std::slice::from_ref(&self.id), directory: self.directory_id, properties }
+    }
+}
+
+/// Draws a random id.
+pub(crate) fn random_uuid() -> Uuid {
+    loop {
+        let mut bytes = [0; 16];
+        if getrandom::fill(&mut bytes).is_err() {
+            // No entropy source at all: the clock and a counter still keep ids apart on this node.
+            bytes = fallback_entropy();
+        }
+        if let Some(id) = Uuid::from_random(bytes) {
+            return id;
+        }
+    }
+}
+
+fn fallback_entropy() -> [u8; 16] {
+    use std::hash::{BuildHasher, Hasher};
+    let word = || std::collections::hash_map::RandomState::new().build_hasher().finish().to_be_bytes();
+    let mut bytes = [0; 16];
+    for (half, word) in bytes.chunks_exact_mut(8).zip([word(), word()]) {
+        half.copy_from_slice(&word);
+    }
+    bytes
+}
