@@ -4,10 +4,27 @@ const MS_PER_DAY: i64 = 86_400_000;
 
 /// `2026-01-31 23:59:59,123`, the time of a log line.
 pub fn log_time(epoch_ms: i64) -> String {
+    format(epoch_ms, "yyyy-MM-dd HH:mm:ss,SSS")
+}
+
+/// A time by a pattern of Java's `SimpleDateFormat`, of which the fields `yyyy MM dd HH mm ss SSS` are known and
+/// the rest is taken as it stands.
+pub fn format(epoch_ms: i64, pattern: &str) -> String {
     let (year, month, day) = date_of(epoch_ms.div_euclid(MS_PER_DAY));
     let in_day = epoch_ms.rem_euclid(MS_PER_DAY);
-    let (hours, minutes, seconds) = (in_day / 3_600_000, in_day / 60_000 % 60, in_day / 1000 % 60);
-    format!("{year:04}-{month:02}-{day:02} {hours:02}:{minutes:02}:{seconds:02},{:03}", in_day % 1000)
+    let fields = [
+        ("yyyy", year),
+        ("MM", month),
+        ("dd", day),
+        ("HH", in_day / 3_600_000),
+        ("mm", in_day / 60_000 % 60),
+        ("ss", in_day / 1000 % 60),
+        ("SSS", in_day % 1000),
+    ];
+    fields.iter().fold(pattern.to_owned(), |text, (field, value)| {
+        let width = field.len();
+        text.replace(field, &format!("{value:0width$}"))
+    })
 }
 
 /// Reads `YYYY-MM-DDThh:mm:ss.sss`, optionally followed by `Z`, `±hh`, `±hhmm` or `±hh:mm` (without: UTC), into
@@ -141,6 +158,11 @@ mod tests {
         assert_eq!(log_time(0), "1970-01-01 00:00:00,000");
         assert_eq!(log_time(1_709_210_096_789), "2024-02-29 12:34:56,789");
         assert_eq!(log_time(-1), "1969-12-31 23:59:59,999");
+    }
+
+    #[test]
+    fn patterns_name_fields() {
+        assert_eq!(format(1_709_210_096_789, "dd.MM.yyyy HH:mm:ss:SSS"), "29.02.2024 12:34:56:789");
     }
 
     #[test]

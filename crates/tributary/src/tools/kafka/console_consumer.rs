@@ -334,7 +334,7 @@ fn consumer_properties(options: &Options) -> Result<BTreeMap<String, String>, St
         None => {
             // A group that nobody will come back to: its offsets need not be kept.
             properties.entry("enable.auto.commit".to_owned()).or_insert_with(|| "false".to_owned());
-            properties.insert("group.id".to_owned(), format!("console-consumer-{}", random_group_number()?))
+            properties.insert("group.id".to_owned(), format!("console-consumer-{}", run::random_below(GROUP_NUMBERS)?))
         }
     };
     Ok(properties)
@@ -355,12 +355,6 @@ fn group(options: &Options, properties: &[&BTreeMap<String, String>]) -> Result<
         return Err(Stop::Usage("Options group and partition cannot be specified together.".to_owned()));
     }
     Ok(groups.first().map(|group| (*group).to_owned()))
-}
-
-fn random_group_number() -> Result<u32, Failure> {
-    let mut bytes = [0; 4];
-    getrandom::fill(&mut bytes).map_err(|error| Failure::kafka(format!("no random numbers: {error}")))?;
-    Ok(u32::from_le_bytes(bytes) % GROUP_NUMBERS)
 }
 
 /// Consumes until the limit, the time-out or a signal; gives the exit code.

@@ -383,13 +383,7 @@ fn check(options: &Options) -> Result<String, Stop> {
         );
     }
     let brokers = run::bootstrap(options)?.unwrap_or_default();
-    if brokers.trim().is_empty() {
-        return Err(Stop::Usage("Error while validating the bootstrap address\n".to_owned()));
-    }
-    let has_port = |address: &str| address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    if !brokers.split(',').all(has_port) {
-        return Err(Stop::Usage("Please provide valid host:port like host1:9091,host2:9092\n".to_owned()));
-    }
+    run::check_brokers(&brokers)?;
     Ok(brokers)
 }
 

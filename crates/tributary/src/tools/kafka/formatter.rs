@@ -85,7 +85,7 @@ impl Formatter {
             let more = columns.iter().skip(column + 1).any(|shown| *shown);
             if more { &self.key_separator } else { &self.line_separator }
         };
-        let mut column = |at: usize, text: &dyn std::fmt::Display, out: &mut Vec<u8>| {
+        let column = |at: usize, text: &dyn std::fmt::Display, out: &mut Vec<u8>| {
             // Writing to memory does not fail.
             let _ = write!(out, "{text}{}", separator(at));
         };

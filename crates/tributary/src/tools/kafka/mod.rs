@@ -5,12 +5,15 @@ mod calendar;
 mod confluent;
 mod console_consumer;
 mod console_producer;
+mod consumer_perf;
 mod consumer_groups;
 mod formatter;
+mod get_offsets;
 mod line_reader;
 mod links;
 mod options;
 mod processes;
+mod producer_perf;
 mod run;
 mod server_control;
 mod signals;
@@ -37,6 +40,21 @@ pub fn kafka_console_consumer(args: &[String]) -> ExitCode {
 /// `kafka-consumer-groups`: list, describe, reset and delete consumer groups.
 pub fn kafka_consumer_groups(args: &[String]) -> ExitCode {
     run::block_on(consumer_groups::main(args))
+}
+
+/// `kafka-get-offsets`: first, last or timed offsets of partitions.
+pub fn kafka_get_offsets(args: &[String]) -> ExitCode {
+    run::block_on(get_offsets::main(args))
+}
+
+/// `kafka-producer-perf-test`: how fast records are produced.
+pub fn kafka_producer_perf_test(args: &[String]) -> ExitCode {
+    run::block_on(producer_perf::main(args))
+}
+
+/// `kafka-consumer-perf-test`: how fast records are consumed.
+pub fn kafka_consumer_perf_test(args: &[String]) -> ExitCode {
+    run::block_on(consumer_perf::main(args))
 }
 
 /// `kafka-server-stop`: ends the brokers that run from this program.

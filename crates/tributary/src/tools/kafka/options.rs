@@ -16,6 +16,8 @@ pub enum Value {
     Required(Kind),
     /// A value, or nothing.
     Optional(Kind),
+    /// All words up to the next option, at least one.
+    Many(Kind),
 }
 
 /// Type of a value, as the help names it.
@@ -87,6 +89,16 @@ impl Flag {
     /// An option with a 64-bit number.
     pub const fn long(name: &'static str, described: &'static str, help: &'static str) -> Self {
         Self::new(name, Value::Required(Kind::Long), described, help)
+    }
+
+    /// An option with a floating-point number.
+    pub const fn double(name: &'static str, described: &'static str, help: &'static str) -> Self {
+        Self::new(name, Value::Required(Kind::Double), described, help)
+    }
+
+    /// An option with one or more texts.
+    pub const fn many(name: &'static str, described: &'static str, help: &'static str) -> Self {
+        Self::new(name, Value::Many(Kind::String), described, help)
     }
 
     /// An option whose text may be left out.
@@ -226,6 +238,15 @@ impl Options {
                     Some(value) => Some(value.to_owned()),
                     None => return Err(OptionError::NeedsArgument(flag.name)),
                 },
+                Value::Many(_) => {
+                    let first = attached.or_else(|| args.next_if(|next| !looks_like_option(next)));
+                    let Some(first) = first else { return Err(OptionError::NeedsArgument(flag.name)) };
+                    let mut last = first.to_owned();
+                    while let Some(next) = args.next_if(|next| !looks_like_option(next)) {
+                        options.given.push((flag.name, Some(std::mem::replace(&mut last, next.to_owned()))));
+                    }
+                    Some(last)
+                }
                 Value::Optional(_) => {
                     attached.or_else(|| args.next_if(|next| !looks_like_option(next))).map(str::to_owned)
                 }
@@ -302,11 +323,6 @@ impl Options {
         text.parse().map(Some).map_err(|_| OptionError::BadArgument(name, text.to_owned()))
     }
 
-    /// What stood on the command line besides options.
-    pub fn operands(&self) -> &[String] {
-        &self.operands
-    }
-
     fn flag(&self, name: &str) -> Option<&'static Flag> {
         self.table.iter().find(|flag| flag.name == name)
     }
@@ -333,6 +349,7 @@ mod tests {
         Flag::switch("list", ""),
         Flag::optional("state", "", "").only_with(&["list"]),
         Flag::long("timeout", "", "").or("30000"),
+        Flag::many("props", "", ""),
     ];
 
     fn parse(args: &str) -> Result<Options, String> {
@@ -346,8 +363,10 @@ mod tests {
         assert_eq!(options.value("topic"), Ok(Some("a")));
         assert_eq!(options.number::<i32>("partitions"), Ok(Some(3)));
         assert_eq!(options.value("state"), Ok(Some("x")));
-        assert_eq!(options.operands(), ["rest", "--topic"]);
+        assert_eq!(options.operands, ["rest", "--topic"]);
         assert_eq!(options.number::<i64>("timeout"), Ok(Some(30000)));
+        let options = parse("--props a=1 b=2 --list --props=c=3").expect("parses");
+        assert_eq!(options.values("props"), ["a=1", "b=2", "c=3"]);
         let options = parse("--list --state --partitions -5").expect("parses");
         assert_eq!(options.value("state"), Ok(None));
         assert!(options.has("state"));

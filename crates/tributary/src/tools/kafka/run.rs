@@ -179,16 +179,22 @@ pub fn exactly_one(options: &Options, names: &[&str]) -> Result<(), Stop> {
     Err(Stop::Usage(format!("Exactly one of the following arguments is required: {}", names.join(", "))))
 }
 
-/// The brokers to talk to: `--bootstrap-server`, its older name `--broker-list`, or what stands in for
-/// `--zookeeper`.
+/// The brokers to talk to: `--bootstrap-server` or its older name `--broker-list`.
+///
+/// # Errors
+/// An option given twice.
+pub fn bootstrap_server(options: &Options) -> Result<Option<String>, OptionError> {
+    let name = if options.has("bootstrap-server") { "bootstrap-server" } else { "broker-list" };
+    Ok(options.value(name)?.map(str::to_owned))
+}
+
+/// The same, or what stands in for `--zookeeper`.
 ///
 /// # Errors
 /// An option given twice.
 pub fn bootstrap(options: &Options) -> Result<Option<String>, OptionError> {
-    for name in ["bootstrap-server", "broker-list"] {
-        if options.has(name) {
-            return Ok(options.value(name)?.map(str::to_owned));
-        }
+    if has_bootstrap_server(options) {
+        return bootstrap_server(options);
     }
     let Some(zookeeper) = options.value("zookeeper")? else { return Ok(None) };
     let brokers = std::env::var(BOOTSTRAP_VARIABLE).unwrap_or_else(|_| brokers_beside(zookeeper));
@@ -196,9 +202,39 @@ pub fn bootstrap(options: &Options) -> Result<Option<String>, OptionError> {
     Ok(Some(brokers))
 }
 
-/// Whether the command line says where the brokers are.
+/// Whether the command line names brokers.
+pub fn has_bootstrap_server(options: &Options) -> bool {
+    options.count(&["bootstrap-server", "broker-list"]) > 0
+}
+
+/// Whether the command line says, in any way, where the brokers are.
 pub fn has_bootstrap(options: &Options) -> bool {
-    options.count(&["bootstrap-server", "broker-list", "zookeeper"]) > 0
+    has_bootstrap_server(options) || options.has("zookeeper")
+}
+
+/// Checks that brokers are given as `host:port,…`.
+///
+/// # Errors
+/// [`Stop::Usage`] when they are not.
+pub fn check_brokers(brokers: &str) -> Result<(), Stop> {
+    if brokers.trim().is_empty() {
+        return Err(Stop::Usage("Error while validating the bootstrap address\n".to_owned()));
+    }
+    let has_port = |address: &str| address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    if brokers.split(',').all(has_port) {
+        return Ok(());
+    }
+    Err(Stop::Usage("Please provide valid host:port like host1:9091,host2:9092\n".to_owned()))
+}
+
+/// A number below `bound` for a name that nobody else has.
+///
+/// # Errors
+/// The system has no random numbers.
+pub fn random_below(bound: u32) -> Result<u32, Failure> {
+    let mut bytes = [0; 4];
+    getrandom::fill(&mut bytes).map_err(|error| Failure::kafka(format!("no random numbers: {error}")))?;
+    Ok(u32::from_le_bytes(bytes) % bound)
 }
 
 /// Brokers on the hosts of a ZooKeeper connection string (`host:port,…/chroot`).

@@ -127,7 +127,7 @@ pub async fn main(args: &[String]) -> ExitCode {
     let options = match Options::parse(FLAGS, args) {
         Ok(options) => options,
         Err(error) => {
-            eprintln!("{error}");
+            eprintln!("{error}\n{}\n", Failure::from(error.clone()));
             return ExitCode::FAILURE;
         }
     };
@@ -137,7 +137,7 @@ pub async fn main(args: &[String]) -> ExitCode {
         Err(Stop::Usage(message)) => return run::usage(&options.usage(), &message),
         Err(Stop::Exit(code)) => return ExitCode::from(code),
         Err(Stop::Failed(failure)) => {
-            eprintln!("{}\n{failure}", failure.message);
+            eprintln!("{}\n{failure}\n", failure.message);
             return ExitCode::FAILURE;
         }
     };
@@ -505,8 +505,8 @@ fn print_topic(
 ) {
     let reports = ["under-replicated-partitions", "unavailable-partitions", "under-min-isr-partitions", "at-min-isr-partitions"];
     let whole = options.count(&reports) == 0;
-    let overrides: Vec<_> = config
-        .iter()
+    let overrides: Vec<_> = in_java_order(config)
+        .into_iter()
         .filter(|entry| entry.source != ConfigSource::Default)
         .map(|entry| format!("{}={}", entry.name, entry.value.as_deref().unwrap_or("null")))
         .collect();
@@ -541,6 +541,22 @@ fn print_topic(
             println!("{}", partition_line(&topic.name, info, move_of(info)));
         }
     }
+}
+
+/// The order in which Java's `HashMap` holds the entries by name: that of the original's output.
+fn in_java_order(config: &[ConfigEntry]) -> Vec<&ConfigEntry> {
+    // The table doubles, from 16, when it is more than three quarters full.
+    let mut buckets = 16;
+    while config.len() * 4 > buckets * 3 {
+        buckets *= 2;
+    }
+    let bucket = |name: &str| {
+        let hash = name.encode_utf16().fold(0u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(u32::from(unit)));
+        (hash ^ (hash >> 16)) as usize & (buckets - 1)
+    };
+    let mut entries: Vec<_> = config.iter().collect();
+    entries.sort_by_key(|entry| bucket(&entry.name));
+    entries
 }
 
 fn partition_line(topic: &str, info: &PartitionInfo, moving: Option<&Reassignment>) -> String {
@@ -598,6 +614,24 @@ mod tests {
         assert_eq!(of("1:1"), Err("Partition replica lists may not contain duplicate entries: 1".into()));
         assert_eq!(of("1,1:2"), Err("Partition 1 has different replication factor: [1, 2]".into()));
         assert_eq!(of("x"), Err("For input string: \"x\"".into()));
+    }
+
+    #[test]
+    fn configs_stand_in_the_originals_order() {
+        let entry = |name: &str| ConfigEntry {
+            name: name.to_owned(),
+            value: None,
+            source: ConfigSource::Default,
+            read_only: false,
+            sensitive: false,
+            synonyms: Vec::new(),
+            config_type: 0,
+            documentation: None,
+        };
+        let mut config: Vec<_> = (0..30).map(|n| entry(&format!("x{n}"))).collect();
+        config.extend(["cleanup.policy", "min.insync.replicas", "retention.ms"].map(entry));
+        let order: Vec<_> = in_java_order(&config).iter().map(|e| e.name.as_str()).filter(|n| n.contains('.')).collect();
+        assert_eq!(order, ["min.insync.replicas", "cleanup.policy", "retention.ms"]);
     }
 
     #[test]

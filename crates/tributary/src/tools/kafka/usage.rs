@@ -49,7 +49,7 @@ fn widths(rows: &[(String, String)]) -> (usize, usize) {
 fn synopsis(flag: &Flag) -> String {
     let (open, kind, close) = match flag.value {
         Value::None => return format!("--{}", flag.name),
-        Value::Required(kind) => ('<', kind, '>'),
+        Value::Required(kind) | Value::Many(kind) => ('<', kind, '>'),
         Value::Optional(kind) => ('[', kind, ']'),
     };
     let star = if flag.required { "* " } else { "" };
