@@ -162,24 +162,25 @@ impl PropertySource for ConnAckProperties {
         f: &mut dyn FnMut(Property<'a>) -> Result<(), EncodeError>,
     ) -> Result<(), EncodeError> {
         use Property as P;
+        // Mosquitto's order: its own test suite compares bytes.
         let ready = [
-            self.session_expiry_interval.map(P::SessionExpiryInterval),
+            self.topic_alias_maximum.map(P::TopicAliasMaximum),
+            self.server_keep_alive.map(P::ServerKeepAlive),
+            self.assigned_client_identifier.as_deref().map(P::AssignedClientIdentifier),
+            self.authentication_method.as_deref().map(P::AuthenticationMethod),
+            self.authentication_data.as_deref().map(P::AuthenticationData),
+            self.retain_available.map(P::RetainAvailable),
+            self.maximum_packet_size.map(P::MaximumPacketSize),
             self.receive_maximum.map(P::ReceiveMaximum),
             // 2 is not a legal value: the property is left out then.
             self.maximum_qos.filter(|q| *q != QoS::ExactlyOnce).map(|q| P::MaximumQoS(q.as_u8())),
-            self.retain_available.map(P::RetainAvailable),
-            self.maximum_packet_size.map(P::MaximumPacketSize),
-            self.assigned_client_identifier.as_deref().map(P::AssignedClientIdentifier),
-            self.topic_alias_maximum.map(P::TopicAliasMaximum),
+            self.session_expiry_interval.map(P::SessionExpiryInterval),
             self.reason_string.as_deref().map(P::ReasonString),
             self.wildcard_subscription_available.map(P::WildcardSubscriptionAvailable),
             self.subscription_identifier_available.map(P::SubscriptionIdentifierAvailable),
             self.shared_subscription_available.map(P::SharedSubscriptionAvailable),
-            self.server_keep_alive.map(P::ServerKeepAlive),
             self.response_information.as_deref().map(P::ResponseInformation),
             self.server_reference.as_deref().map(P::ServerReference),
-            self.authentication_method.as_deref().map(P::AuthenticationMethod),
-            self.authentication_data.as_deref().map(P::AuthenticationData),
         ];
         ready.into_iter().flatten().try_for_each(&mut *f)?;
         each_user_property(&self.user_properties, f)
