@@ -194,7 +194,7 @@ impl Broker {
 }
 
 /// A copy that does not keep the buffer it was received in.
-fn owned(p: &Publication) -> Publication {
+pub(crate) fn owned(p: &Publication) -> Publication {
     let copy = |b: &Bytes| Bytes::copy_from_slice(b);
     Publication {
         topic: copy(&p.topic),

@@ -133,7 +133,7 @@ pub(crate) async fn serve(broker: Arc<Broker>, listener: Arc<Listener>, stream: 
         Ok(Err(close)) => {
             tracing::info!(%peer, ?close, "no MQTT connection");
             if let Close::Error(reason, _) = close {
-                connect::refuse_early(&stream, &input, reason).await;
+                connect::refuse_early(&stream, &input, reason);
             }
             return;
         }
@@ -530,6 +530,9 @@ impl Connection {
         }
         self.session.dirty = true;
         if delivery.message.life_left(now_ms).is_none() || self.is_too_large(&delivery) {
+            // As with Mosquitto it has used up its packet identifier.
+            self.session.outbound.skip_id();
+            Stats::add(&self.broker.stats.publish_dropped, 1);
             return;
         }
         let origin = Origin::from(delivery);
@@ -622,6 +625,12 @@ impl Connection {
     /// Writes one of the four acknowledgements.
     pub(crate) fn send_ack(&mut self, packet: PacketType, id: PacketId, reason: ReasonCode) {
         Stats::add(&self.broker.stats.packets_sent, 1);
+        if self.version.is_v5() && !reason.allowed_in(packet) {
+            // "Packet too large" is none of PUBACK's reasons, but what Mosquitto says, and clients understand it.
+            let [high, low] = id.get().to_be_bytes();
+            self.output.encode_to().extend_from_slice(&[(packet as u8) << 4, 3, high, low, reason.as_u8()]);
+            return;
+        }
         let ack = Ack::with_reason(id, reason);
         if let Err(error) = ack.encode(packet, self.version, self.output.encode_to()) {
             tracing::error!(client = %self.name(), %packet, %error, "cannot write an acknowledgement");

@@ -57,14 +57,12 @@ impl Refused {
     }
 }
 
-/// Answers bytes that are no CONNECT we accept, where the specification has an answer: a wrong protocol version,
-/// and in MQTT 5 any error; otherwise the connection is just closed.
-pub(crate) async fn refuse_early(stream: &TcpStream, input: &[u8], reason: ReasonCode) {
+/// Answers a CONNECT of a protocol version that is none of ours. Other bytes that are no CONNECT get no answer, as
+/// with Mosquitto: whoever sent them does not speak MQTT.
+pub(crate) fn refuse_early(stream: &TcpStream, input: &[u8], reason: ReasonCode) {
     let version = match (reason, connect_level(input)) {
         (ReasonCode::UnsupportedProtocolVersion, Some(level)) if level > 5 => ProtocolVersion::V5,
         (ReasonCode::UnsupportedProtocolVersion, Some(_)) => ProtocolVersion::V311,
-        (ReasonCode::UnsupportedProtocolVersion, None) => return,
-        (_, Some(5)) => ProtocolVersion::V5,
         _ => return,
     };
     let mut out = bytes::BytesMut::new();
@@ -156,8 +154,8 @@ pub(crate) async fn enter(
             maximum_packet_size: (limits.max_packet_size < mqtt_codec::PACKET_SIZE_MAX - 4)
                 .then_some(limits.max_packet_size),
             receive_maximum: (receive_maximum < u16::MAX).then_some(receive_maximum),
-            maximum_qos: QoS::from_u8(rules.max_qos).filter(|q| *q != QoS::ExactlyOnce),
             shared_subscription_available: Some(false),
+            maximum_qos: QoS::from_u8(rules.max_qos).filter(|q| *q != QoS::ExactlyOnce),
             session_expiry_interval: (session.expiry_s != asked_expiry).then_some(session.expiry_s),
             ..ConnAckProperties::default()
         },
@@ -196,6 +194,10 @@ fn client_id(listener: &Listener, packet: &Connect) -> Result<(String, bool), Re
         ProtocolVersion::V311 => packet.clean_start && rules.allow_zero_length_clientid,
         ProtocolVersion::V5 => rules.allow_zero_length_clientid,
     };
+    if !may_be_empty && packet.version.is_v5() {
+        // Mosquitto's choice; 0x85 is kept for ids that are wrong in themselves.
+        return Err(Refused::new(ReasonCode::UnspecifiedError, "the client id is empty"));
+    }
     if !may_be_empty {
         return Err(Refused::new(ReasonCode::ClientIdentifierNotValid, "the client id is empty"));
     }

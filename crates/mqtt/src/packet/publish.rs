@@ -1,10 +1,13 @@
 //! PUBLISH from a client: into the log, then PUBACK or PUBREC.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use client::door::{Ack, DoorError};
 use mqtt_codec::{PacketId, PropertiesBuf, Property, Publish, QoS, ReasonCode};
 
-use crate::message::Publication;
+use crate::broker::owned;
+use crate::message::{Message, Publication, now_ms};
 use crate::net::{Close, Connection, Step};
 use crate::session::Step2;
 use crate::session::store::SessionStore;
@@ -43,6 +46,10 @@ impl Connection {
                 ));
             }
         }
+        if is_bridge_state(&topic) {
+            self.publish_bridge_state(p, topic);
+            return Ok(());
+        }
         if let Some(reason) = self.refusal(&p, &topic) {
             self.later(std::future::ready(Step::Refused { id: p.packet_id, qos: p.qos, reason }));
             return Ok(());
@@ -74,8 +81,8 @@ impl Connection {
         if let Some(mount) = &self.listener.config.mount_point {
             topic = [mount.as_bytes(), &topic].concat().into();
         }
-        if topic.iter().filter(|b| **b == b'/').count() >= self.broker.config.limits.max_topic_levels {
-            return Err(Close::error(ReasonCode::TopicNameInvalid, "topic with too many levels"));
+        if topic.iter().filter(|b| **b == b'/').count() > self.broker.config.limits.max_topic_levels {
+            return Err(Close::protocol("topic with too many levels"));
         }
         Ok(topic)
     }
@@ -89,6 +96,31 @@ impl Connection {
             return Some(ReasonCode::PacketTooLarge);
         }
         None
+    }
+
+    /// The state of a bridge, which the bridge itself publishes under `$SYS`: kept and delivered here, not logged.
+    fn publish_bridge_state(&mut self, p: Publish, topic: Bytes) {
+        let retain = p.retain;
+        let message = Arc::new(Message {
+            publication: owned(&Publication {
+                topic,
+                payload: p.payload,
+                qos: p.qos,
+                retain,
+                properties: forwarded(p.properties),
+                expiry_s: None,
+                client: None,
+            }),
+            stored_ms: now_ms(),
+            position: None,
+        });
+        let matched = self.broker.hub.subscriptions.any_match(message.topic());
+        self.broker.hub.deliver_local(&message);
+        if retain {
+            let kept = (!message.publication.payload.is_empty()).then(|| message.clone());
+            self.broker.retained.apply(message.publication.topic.clone(), kept, message.stored_ms);
+        }
+        self.later(std::future::ready(Step::Published { id: p.packet_id, qos: p.qos, result: Ok(()), matched }));
     }
 
     async fn store(&mut self, p: Publish, topic: Bytes) -> Result<(), Close> {
@@ -139,6 +171,13 @@ impl Connection {
     fn later_failed(&mut self, id: Option<PacketId>, qos: QoS, error: DoorError) {
         self.later(std::future::ready(Step::Published { id, qos, result: Err(error), matched: true }));
     }
+}
+
+fn is_bridge_state(topic: &[u8]) -> bool {
+    topic
+        .strip_prefix(b"$SYS/broker/connection/")
+        .and_then(|t| t.strip_suffix(b"/state"))
+        .is_some_and(|name| !name.is_empty() && !name.contains(&b'/'))
 }
 
 fn expiry(properties: &PropertiesBuf) -> Option<u32> {

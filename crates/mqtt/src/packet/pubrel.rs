@@ -16,10 +16,8 @@ impl Connection {
                 self.later(async move { Step::Released { id, result: written.await } });
             }
             Rel::Release => self.later(std::future::ready(Step::Released { id, result: Ok(()) })),
-            Rel::Unknown => {
-                let reason = ReasonCode::PacketIdentifierNotFound;
-                self.later(std::future::ready(Step::Unreleased { id, reason }));
-            }
+            // Released before, and PUBCOMP was lost: no error during recovery, and we cannot tell it from one.
+            Rel::Unknown => self.later(std::future::ready(Step::Unreleased { id, reason: ReasonCode::Success })),
             Rel::Wait => {}
         }
         Ok(())

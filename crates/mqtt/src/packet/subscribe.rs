@@ -14,6 +14,10 @@ impl Connection {
         self.finish_steps().await?;
         self.broker.retained.settle().await;
         let id = s.properties.subscription_identifier;
+        let slashes_max = self.broker.config.limits.max_topic_levels;
+        if s.subscriptions.iter().any(|a| a.filter.bytes().filter(|b| *b == b'/').count() > slashes_max) {
+            return Err(Close::error(ReasonCode::MalformedPacket, "topic filter with too many levels"));
+        }
         let mut reasons = Vec::with_capacity(s.subscriptions.len());
         let mut retained: Vec<Arc<Subscription>> = Vec::new();
         for asked in &s.subscriptions {
@@ -59,11 +63,9 @@ impl Connection {
         id: Option<u32>,
     ) -> Result<(Arc<Subscription>, bool), ReasonCode> {
         let limits = &self.broker.config.limits;
-        if topic::is_shared(&asked.filter) {
+        // To MQTT 3 it is a filter like any other, which matches nothing.
+        if self.version.is_v5() && topic::is_shared(&asked.filter) {
             return Err(self.failure(ReasonCode::SharedSubscriptionsNotSupported));
-        }
-        if asked.filter.split('/').count() > limits.max_topic_levels {
-            return Err(self.failure(ReasonCode::TopicFilterInvalid));
         }
         let filter: Box<str> = match &self.listener.config.mount_point {
             Some(mount) => format!("{mount}{}", asked.filter).into(),

@@ -150,6 +150,11 @@ impl Outbound {
         (id, slot.map_or(Next::Send, Next::Store))
     }
 
+    /// Leaves out an identifier: for a delivery that was dropped before it was sent.
+    pub(crate) fn skip_id(&mut self) {
+        self.next_id = self.free_id().next();
+    }
+
     fn free_id(&self) -> PacketId {
         let mut id = self.next_id;
         // The window is below 65,535, so there is a free one.
