@@ -277,8 +277,13 @@ async fn maintain(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
             _ = stop.wait_for(|stop| *stop) => return,
         }
         let node = Arc::clone(&node);
-        if let Err(error) = tokio::task::spawn_blocking(move || node.replicas.dir.run_maintenance()).await {
-            tracing::error!(%error, "the logs' housekeeping failed");
+        match tokio::task::spawn_blocking(move || node.replicas.dir.run_maintenance()).await {
+            Ok(failures) => {
+                for error in failures {
+                    tracing::error!(%error, "housekeeping of a log failed");
+                }
+            }
+            Err(error) => tracing::error!(%error, "the logs' housekeeping was cut short"),
         }
     }
 }

@@ -123,10 +123,9 @@ fn reply(
         match piece {
             frame::Part::Bytes(bytes) => parts.push(Part::Bytes(bytes)),
             frame::Part::Records { index, bytes } => match slices.get_mut(index).and_then(Option::take) {
-                Some(slice) if slice.len == bytes => parts.push(match slice.cached {
-                    Some(cached) => Part::Bytes(cached),
-                    None => Part::File { file: slice.file, position: slice.position, len: slice.len },
-                }),
+                Some(slice) if slice.len == bytes => {
+                    parts.push(Part::File { file: slice.file, position: slice.position, len: slice.len });
+                }
                 _ => return Reply::Close("a fetch response lost its records".into()),
             },
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kafka_codec::ErrorCode;
 use kafka_codec::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use kafka_codec::messages::{ListOffsetsRequest, ListOffsetsResponse};
-use log::TimestampOffset;
+use log::{ReadLimit, TimestampOffset};
 
 use super::error_code::of_log;
 use super::{READ_COMMITTED, check_leader_epoch};
@@ -18,6 +18,9 @@ const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 const EARLIEST_PENDING_UPLOAD: i64 = -6;
+
+/// First version that tells leader epochs.
+const LEADER_EPOCH_FROM: i16 = 4;
 
 struct Found {
     timestamp: i64,
@@ -51,7 +54,7 @@ pub(crate) async fn handle(ctx: Context, request: ListOffsetsRequest) -> ListOff
                 error_code: code.code(),
                 timestamp: found.timestamp,
                 offset: found.offset,
-                leader_epoch: found.leader_epoch,
+                leader_epoch: if ctx.version >= LEADER_EPOCH_FROM { found.leader_epoch } else { -1 },
                 ..ListOffsetsPartitionResponse::default()
             });
         }
@@ -95,9 +98,10 @@ async fn find(
         _ => {
             // Looks into segment files: off the runtime's own threads.
             let log = Arc::clone(log);
+            let limit = if committed { ReadLimit::LastStable } else { ReadLimit::HighWatermark };
             let search = move || match timestamp {
                 MAX_TIMESTAMP => log.max_timestamp(),
-                time => log.offset_for_timestamp(time),
+                time => log.offset_for_timestamp(time, limit),
             };
             let found: Option<TimestampOffset> = tokio::task::spawn_blocking(search)
                 .await

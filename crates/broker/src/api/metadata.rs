@@ -14,6 +14,9 @@ use super::{authorized_cluster_operations, authorized_topic_operations};
 use crate::context::Context;
 use crate::node::Node;
 
+/// First version in which topics can be asked for by id alone.
+const IDS_FROM: i16 = 12;
+
 pub(crate) async fn handle(ctx: Context, request: MetadataRequest) -> MetadataResponse {
     let node = &ctx.node;
     let operations = request.include_topic_authorized_operations;
@@ -33,6 +36,10 @@ pub(crate) async fn handle(ctx: Context, request: MetadataRequest) -> MetadataRe
                 }
                 topics.push(match topic.name {
                     Some(name) => by_name(node, name, request.allow_auto_topic_creation, operations).await,
+                    // Names may be null only since topics can be asked for by id alone.
+                    None if ctx.version < IDS_FROM => {
+                        refused(Some(String::new()), topic.topic_id, ErrorCode::InvalidTopicException)
+                    }
                     None => by_id(node, topic.topic_id, operations),
                 });
             }

@@ -25,7 +25,7 @@ pub(super) fn load(log: &Log, config: GroupCoordinatorConfig) -> Result<GroupSha
         let (_, bytes) = log.read_bytes(&request)?;
         let before = offset;
         for batch in Batches::new(&bytes) {
-            let invalid = |error: &dyn std::fmt::Display| LogError::CorruptBatch {
+            let invalid = |error: &dyn std::fmt::Display| LogError::InvalidBatch {
                 partition: log.partition().clone(),
                 reason: error.to_string(),
             };
@@ -49,7 +49,7 @@ pub(super) fn load(log: &Log, config: GroupCoordinatorConfig) -> Result<GroupSha
         }
         if offset == before {
             let reason = format!("nothing can be read at offset {offset}, before the end at {end}");
-            return Err(LogError::CorruptBatch { partition: log.partition().clone(), reason });
+            return Err(LogError::InvalidBatch { partition: log.partition().clone(), reason });
         }
     }
     Ok(shard)

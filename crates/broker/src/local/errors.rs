@@ -15,9 +15,10 @@ pub(crate) fn of_log(error: &LogError) -> DoorError {
         LogError::TooLarge { partition, size, max } => {
             DoorError::TooLarge { topic: partition.topic.to_string(), size: *size, max: *max }
         }
-        LogError::Invalid(_) | LogError::InvalidBatch { .. } | LogError::OffsetOutOfRange { .. } => {
-            DoorError::Invalid(error.to_string())
-        }
+        LogError::Invalid(_)
+        | LogError::InvalidBatch { .. }
+        | LogError::Batch { .. }
+        | LogError::OffsetOutOfRange { .. } => DoorError::Invalid(error.to_string()),
         _ => DoorError::Storage(error.to_string()),
     }
 }

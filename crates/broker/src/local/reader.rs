@@ -107,10 +107,12 @@ pub(crate) async fn offset_at(partition: &Partition, at: StartAt) -> Result<i64,
             let end = log.high_watermark();
             let log = Arc::clone(log);
             // Looks into segment files: off the runtime's own threads.
-            let found = tokio::task::spawn_blocking(move || log.offset_for_timestamp(timestamp_ms))
-                .await
-                .map_err(|error| DoorError::Storage(error.to_string()))?
-                .map_err(|error| of_log(&error))?;
+            let found = tokio::task::spawn_blocking(move || {
+                log.offset_for_timestamp(timestamp_ms, ReadLimit::LastStable)
+            })
+            .await
+            .map_err(|error| DoorError::Storage(error.to_string()))?
+            .map_err(|error| of_log(&error))?;
             Ok(found.map_or(end, |found| found.offset))
         }
     }
