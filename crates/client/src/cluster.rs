@@ -313,7 +313,7 @@ impl Cluster {
     pub(crate) async fn any(&self) -> Result<Arc<Connection>> {
         let known: Vec<_> = self.slots.lock().values().map(Arc::clone).collect();
         let open = known.iter().filter_map(|slot| slot.open());
-        if let Some(connection) = open.min_by_key(|c| c.load(self.config.max_in_flight)) {
+        if let Some(connection) = open.min_by_key(|c| c.load()) {
             return Ok(connection);
         }
         let mut last = None;

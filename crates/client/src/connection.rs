@@ -5,6 +5,7 @@
 //! fails everybody who waits on it; making a new one is the cluster's affair.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -14,8 +15,8 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_codec::messages::{ApiVersionsRequest, ApiVersionsResponse};
-use kafka_codec::wire::{self, Reader};
-use kafka_codec::{ApiKey, ErrorCode, Message, Request};
+use kafka_codec::wire::Reader;
+use kafka_codec::{ApiKey, EncodeError, ErrorCode, Message, Request};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -33,59 +34,17 @@ pub(crate) const RESPONSE_BYTES_MAX: usize = 512 << 20;
 /// Answers up to this size are allocated at once, larger ones grow as their bytes arrive.
 const PREALLOCATED_MAX: usize = 4 << 20;
 
-/// Position of the correlation id in a request: after size, API key and version.
-const CORRELATION_AT: usize = 8;
+/// Places in flight beyond the configured ones: metadata and the like must not wait behind produce requests that
+/// the producer counts itself.
+const IN_FLIGHT_SPARE: usize = 16;
 
-/// A request on its way: size, header and body in `head`, followed by payloads that are not copied into it.
-#[derive(Debug, Default)]
+/// A request on its way, in pieces that are written one after the other.
+#[derive(Debug)]
 pub(crate) struct Frame {
-    head: Vec<u8>,
-    tail: Vec<Bytes>,
-}
-
-impl Frame {
-    /// Begins a request: header with room for size and correlation id.
-    pub(crate) fn begin(api: ApiKey, version: i16, client_id: &str) -> Self {
-        let mut head = Vec::with_capacity(256);
-        wire::put_i32(&mut head, 0);
-        wire::put_i16(&mut head, api.as_i16());
-        wire::put_i16(&mut head, version);
-        wire::put_i32(&mut head, 0);
-        let header = api.request_header_version(version);
-        if header >= 1 {
-            // Even in the flexible header the client id keeps its fixed-width length (KIP-511).
-            // Longer ids than the protocol can say are cut off: the id is a label only.
-            let cut = client_id.floor_char_boundary(wire::STRING_BYTES_MAX);
-            let client_id = client_id.get(..cut).unwrap_or_default();
-            let _ = wire::put_nullable_string(&mut head, Some(client_id), false);
-        }
-        if header >= 2 {
-            head.push(0);
-        }
-        Self { head, tail: Vec::new() }
-    }
-
-    fn version(&self) -> i16 {
-        self.head.get(6..).and_then(<[u8]>::first_chunk::<2>).map_or(0, |v| i16::from_be_bytes(*v))
-    }
-
-    /// Where the body is written.
-    pub(crate) fn body(&mut self) -> &mut Vec<u8> {
-        &mut self.head
-    }
-
-    fn seal(&mut self, correlation_id: i32) -> io::Result<()> {
-        let size = self.head.len() - 4 + self.tail.iter().map(Bytes::len).sum::<usize>();
-        let size = i32::try_from(size)
-            .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "request of more than 2 GiB"))?;
-        if let Some(place) = self.head.first_chunk_mut::<4>() {
-            *place = size.to_be_bytes();
-        }
-        if let Some(place) = self.head.get_mut(CORRELATION_AT..CORRELATION_AT + 4) {
-            place.copy_from_slice(&correlation_id.to_be_bytes());
-        }
-        Ok(())
-    }
+    api: ApiKey,
+    version: i16,
+    correlation_id: i32,
+    parts: Vec<Bytes>,
 }
 
 /// A request waiting to be written.
@@ -119,6 +78,8 @@ pub(crate) struct Connection {
     in_flight: Arc<Semaphore>,
     /// What the broker offers, as it said itself.
     offered: ApiVersionsResponse,
+    next_id: AtomicI32,
+    max_in_flight: usize,
     ranges: BTreeMap<i16, RangeInclusive<i16>>,
     ended: watch::Receiver<Option<Arc<io::Error>>>,
     stop: watch::Sender<bool>,
@@ -151,7 +112,7 @@ impl Connection {
         max_in_flight: usize,
     ) -> Result<Self> {
         // The semaphore bounds this queue too.
-        let max_in_flight = max_in_flight.clamp(1, 10_000);
+        let max_in_flight = max_in_flight.clamp(1, 10_000) + IN_FLIGHT_SPARE;
         let (outgoing, requests) = mpsc::channel(max_in_flight);
         let (ended_sender, ended) = watch::channel(None);
         let (stop, stopped) = watch::channel(false);
@@ -167,6 +128,8 @@ impl Connection {
             outgoing,
             in_flight: Arc::new(Semaphore::new(max_in_flight)),
             offered: ApiVersionsResponse::default(),
+            next_id: AtomicI32::new(0),
+            max_in_flight,
             ranges: BTreeMap::new(),
             ended,
             stop,
@@ -191,7 +154,7 @@ impl Connection {
         let mut version = newest;
         loop {
             let frame = self.frame(&request, version)?;
-            let body = self.exchange(ApiKey::ApiVersions, frame, self.request_timeout).await?;
+            let body = self.exchange(frame, self.request_timeout).await?;
             // The error code comes first in every version.
             let code = body.first_chunk::<2>().map_or(0, |code| i16::from_be_bytes(*code));
             let refused = code == ErrorCode::UnsupportedVersion.code();
@@ -249,17 +212,28 @@ impl Connection {
         limit: Duration,
     ) -> Result<R::Response> {
         let frame = self.frame(request, version)?;
-        let body = self.exchange(R::KEY, frame, limit).await?;
+        let body = self.exchange(frame, limit).await?;
         self.decode(R::KEY, &body, version)
     }
 
     /// Encodes a request.
     pub(crate) fn frame<R: Request>(&self, request: &R, version: i16) -> Result<Frame> {
-        let mut frame = Frame::begin(R::KEY, version, &self.client_id);
-        request
-            .encode(frame.body(), version)
+        self.frame_with(R::KEY, version, |id, client_id| {
+            kafka_codec::frame::request(request, version, id, Some(client_id)).map(|frame| vec![frame])
+        })
+    }
+
+    /// Makes a frame of what `encode` makes of a correlation id and this client's id.
+    pub(crate) fn frame_with(
+        &self,
+        api: ApiKey,
+        version: i16,
+        encode: impl FnOnce(i32, &str) -> Result<Vec<Bytes>, EncodeError>,
+    ) -> Result<Frame> {
+        let correlation_id = self.next_id.fetch_add(1, Ordering::Relaxed) & i32::MAX;
+        let parts = encode(correlation_id, &self.client_id)
             .map_err(|error| Error::UnsupportedVersion(error.to_string()))?;
-        Ok(frame)
+        Ok(Frame { api, version, correlation_id, parts })
     }
 
     /// Decodes the body of an answer; payloads share its memory.
@@ -276,45 +250,66 @@ impl Connection {
 
     /// Sends a frame and answers the body of the response. After `limit` the connection is given up, because all
     /// later answers would have to wait behind the missing one.
-    pub(crate) async fn exchange(&self, api: ApiKey, frame: Frame, limit: Duration) -> Result<Bytes> {
-        let version = frame.version();
-        let mut body = self.transfer(frame, limit, Reply::Answer).await?;
-        if api.response_header_version(version) >= 1 {
-            let mut reader = Reader::shared(&body);
-            reader.untagged().map_err(|error| self.malformed(api, &error))?;
-            let header = reader.position();
-            body.advance(header.min(body.len()));
-        }
-        Ok(body)
-    }
-
-    /// Sends a frame that is not answered; returns when it has been handed to the system.
-    pub(crate) async fn send_unanswered(&self, frame: Frame, limit: Duration) -> Result<()> {
-        self.transfer(frame, limit, Reply::Written).await.map(drop)
-    }
-
-    async fn transfer(
-        &self,
-        frame: Frame,
-        limit: Duration,
-        reply: fn(oneshot::Sender<Bytes>) -> Reply,
-    ) -> Result<Bytes> {
+    pub(crate) async fn exchange(&self, frame: Frame, limit: Duration) -> Result<Bytes> {
+        let (api, version) = (frame.api, frame.version);
         let (sender, receiver) = oneshot::channel();
         let exchange = async {
             let permit = Arc::clone(&self.in_flight).acquire_owned().await.ok()?;
-            self.outgoing.send(Outgoing { frame, reply: reply(sender), permit }).await.ok()?;
+            self.outgoing.send(Outgoing { frame, reply: Reply::Answer(sender), permit }).await.ok()?;
             receiver.await.ok()
         };
-        match timeout(limit, exchange).await {
-            Ok(Some(body)) => Ok(body),
-            Ok(None) => Err(self.end_cause().await),
-            Err(_) => {
+        let outcome = timeout(limit, exchange).await;
+        self.received(api, version, outcome.ok(), limit).await
+    }
+
+    /// Queues a frame at once, so that frames queued one after the other are written in that order; `None` when
+    /// there is no room. The future waits for the answer as [`Connection::exchange`] does; an unanswered frame
+    /// (Produce with `acks=0`) is done when it is written.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        frame: Frame,
+        answered: bool,
+        limit: Duration,
+    ) -> Option<impl Future<Output = Result<Bytes>> + Send + use<>> {
+        let (api, version) = (frame.api, frame.version);
+        let (sender, receiver) = oneshot::channel();
+        let permit = Arc::clone(&self.in_flight).try_acquire_owned().ok()?;
+        let reply = if answered { Reply::Answer(sender) } else { Reply::Written(sender) };
+        self.outgoing.try_send(Outgoing { frame, reply, permit }).ok()?;
+        let this = Arc::clone(self);
+        Some(async move {
+            let outcome = timeout(limit, receiver).await;
+            let outcome = outcome.ok().map(Result::ok);
+            match outcome {
+                Some(Some(_)) if !answered => Ok(Bytes::new()),
+                outcome => this.received(api, version, outcome, limit).await,
+            }
+        })
+    }
+
+    /// Takes the header off an answer, or says why there is none: outer `None` = too late, inner = connection ended.
+    async fn received(
+        &self,
+        api: ApiKey,
+        version: i16,
+        outcome: Option<Option<Bytes>>,
+        limit: Duration,
+    ) -> Result<Bytes> {
+        match outcome {
+            Some(Some(mut body)) => {
+                if api.response_header_version(version) >= 1 {
+                    let mut reader = Reader::shared(&body);
+                    reader.untagged().map_err(|error| self.malformed(api, &error))?;
+                    let header = reader.position();
+                    body.advance(header.min(body.len()));
+                }
+                Ok(body)
+            }
+            Some(None) => Err(self.end_cause().await),
+            None => {
                 self.close();
-                Err(Error::Timeout(format!(
-                    "no answer from {} within {} ms",
-                    self.address,
-                    limit.as_millis()
-                )))
+                let (address, ms) = (&self.address, limit.as_millis());
+                Err(Error::Timeout(format!("no answer from {address} within {ms} ms")))
             }
         }
     }
@@ -341,8 +336,8 @@ impl Connection {
     }
 
     /// Requests sent and not answered.
-    pub(crate) fn load(&self, max_in_flight: usize) -> usize {
-        max_in_flight.saturating_sub(self.in_flight.available_permits())
+    pub(crate) fn load(&self) -> usize {
+        self.max_in_flight.saturating_sub(self.in_flight.available_permits())
     }
 }
 
@@ -429,7 +424,6 @@ async fn write_requests(
     idle: Option<Duration>,
 ) -> io::Result<()> {
     const AT_ONCE: usize = 16;
-    let next_id = AtomicI32::new(0);
     let mut queued = Vec::with_capacity(AT_ONCE);
     loop {
         match idle {
@@ -447,17 +441,15 @@ async fn write_requests(
         }
         let mut parts = Vec::with_capacity(queued.len());
         let mut unanswered = Vec::new();
-        for Outgoing { mut frame, reply, permit } in queued.drain(..) {
-            let correlation_id = next_id.fetch_add(1, Ordering::Relaxed) & i32::MAX;
-            frame.seal(correlation_id)?;
+        for Outgoing { frame, reply, permit } in queued.drain(..) {
             match reply {
                 Reply::Answer(reply) => {
+                    let correlation_id = frame.correlation_id;
                     waiting.lock().push_back(Waiting { correlation_id, reply, _permit: permit });
                 }
                 Reply::Written(reply) => unanswered.push((reply, permit)),
             }
-            parts.push(Bytes::from(frame.head));
-            parts.extend(frame.tail);
+            parts.extend(frame.parts);
         }
         write_all(&mut writing, parts).await?;
         for (reply, _permit) in unanswered {
