@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 const USAGE: &str = "usage: cargo xtask <command>
 
   codegen [--check]     write crates/kafka-codec/src/messages from Kafka's schemas (--check: only compare)
+  codec-compare [--seed N]  our codecs against kafka-clients' own, over random instances
   test [NAME...]        all stages of the tests, or those whose name contains a NAME
   bench [NAME...]       measure ours beside Apache Kafka and Mosquitto, write docs/benchmarks.md
 ";
@@ -26,6 +27,7 @@ fn main() -> Result<()> {
     };
     match command {
         "codegen" => codegen::run(rest),
+        "codec-compare" => codegen::compare::run(rest),
         "test" => test::run(rest),
         "bench" => bench::run(rest),
         _ => bail!("unknown command {command}\n{USAGE}"),

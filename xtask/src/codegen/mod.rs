@@ -3,6 +3,7 @@
 //! The output is committed, so that a build needs neither Maven nor Java. `--check` generates into `target/`
 //! instead and compares byte for byte.
 
+pub mod compare;
 mod emit;
 mod index;
 mod schema;
