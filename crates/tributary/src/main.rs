@@ -1,2 +1,19 @@
-//! Placeholder.
-fn main() {}
+//! The `tributary` binary: one program that is also every tool it is called as.
+
+mod cli;
+mod config;
+mod logging;
+mod serve;
+mod tools;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().map(|a| a.to_string_lossy().into_owned());
+    let program = args.next().unwrap_or_default();
+    let args: Vec<String> = args.collect();
+    cli::run(&program, &args)
+}

@@ -329,6 +329,7 @@ class Side:
         for pattern, with_ in [
             (re.escape(self.folder), "F"), (re.escape(self.prefix), "@"), (r"(CreateTime|LogAppendTime):\d+", r"\1:T"),
             (r"TopicId: (?!')\S+", "TopicId: I"), (r"console-consumer-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "console-consumer-UUID"),
+            (r"perf-consumer-(\d{1,5}|NNNNN)\b(\) )? *", "perf-consumer-N"),
             # What the speed tests measure.
             (r"\d+\.\d+ records/sec.*", "SPEED"), (r"(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d:\d{3}, .*$", "SPEEDS"),
             (r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+\]", "[TIME]"), (r"console-consumer-\d{1,5}\b", "console-consumer-N"),

@@ -106,6 +106,11 @@ impl Flag {
         Self::new(name, Value::Optional(Kind::String), described, help)
     }
 
+    /// An option whose 64-bit number may be left out.
+    pub const fn optional_long(name: &'static str, described: &'static str, help: &'static str) -> Self {
+        Self::new(name, Value::Optional(Kind::Long), described, help)
+    }
+
     /// The value when the option is absent.
     #[must_use]
     pub const fn or(mut self, default: &'static str) -> Self {

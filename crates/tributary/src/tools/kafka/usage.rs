@@ -114,12 +114,16 @@ fn may_break(before: &[char], c: char, next: char) -> bool {
     let after_number = before.iter().rev().take_while(|c| c.is_alphanumeric()).all(|c| c.is_numeric()) && inside_word;
     match c {
         '-' if next.is_numeric() => inside_word,
-        '-' => next.is_alphabetic() || matches!(next, '(' | '[' | '"' | '<' | '.'),
+        '-' => next.is_alphabetic() || next == ',' || inside_word && matches!(next, '(' | '[' | '"' | '<' | '.'),
         '.' | ',' | ':' | ';' | '!' | '?' if next.is_numeric() => !after_number,
-        '.' | ',' | ':' | ';' | '!' | '?' => next.is_alphabetic() || matches!(next, '(' | '[' | '/' | '<'),
+        '.' | ',' | ':' | ';' | '!' | '?' => {
+            next.is_alphabetic() || matches!(next, '(' | '[' | '/' | '<') || next == '-' && inside_word
+        }
         '%' => next.is_alphabetic(),
-        ')' | ']' => next.is_alphanumeric(),
+        ')' | ']' => next.is_alphanumeric() || matches!(next, '*' | '|' | '-'),
         '"' => inside_word && next.is_alphanumeric(),
+        // Behind a negative number.
+        _ if c.is_numeric() && next == '>' => before.iter().rev().find(|c| !c.is_numeric()) == Some(&'-'),
         _ => matches!(next, '(' | '[') && (c.is_alphanumeric() || c == '='),
     }
 }
@@ -138,6 +142,7 @@ mod tests {
         check("a-b --foo non-neg 'a'/'b'/--c", "a-|b |--|foo |non-|neg |'a'/'b'/--|c");
         check("a.b 1.5 a.1 1.a e.g. foo... end.", "a.|b |1.5 |a.|1 |1.|a |e.|g. |foo... |end.");
         check("localhost:9092 1:2 :x stable,empty 1,2,3", "localhost:|9092 |1:2 |:|x |stable,|empty |1,2,3");
+        check("topic4:5-,topic5:-3>", "topic4:|5-|,|topic5:|-3|>");
         check("`topic1:0,1,2`, where", "`topic1:|0,1,2`, |where");
         check("(WARNING: x) [a-b] <c>", "(WARNING: |x) |[a-|b] |<c>");
         check("'YYYY-MM-DDThh:mm:ss.sss'", "'YYYY-|MM-|DDThh:|mm:|ss.|sss'");

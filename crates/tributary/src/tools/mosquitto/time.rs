@@ -361,7 +361,10 @@ enum RuleDay {
 impl Rule {
     fn parse(text: &str) -> Option<Self> {
         let (name, rest) = rule_name(text)?;
-        let (west, rest) = rule_seconds(rest)?;
+        // A name without an offset is a name for UTC, whatever follows.
+        let Some((west, rest)) = rule_seconds(rest) else {
+            return Some(Self { standard: (0, name), summer: None });
+        };
         let standard = (-west, name);
         if rest.is_empty() {
             return Some(Self { standard, summer: None });
@@ -511,6 +514,8 @@ mod tests {
         assert_eq!(shown(&sydney, 1_719_792_000, "TZz"), "10:00:00|AEST|+1000|");
         let india = Zone::from_rule("<+0530>-5:30").expect("a rule");
         assert_eq!(shown(&india, 0, "TZz"), "05:30:00|+0530|+0530|");
+        let nowhere = Zone::from_rule("Nowhere/Nothing").expect("a name");
+        assert_eq!(shown(&nowhere, 0, "TZz"), "00:00:00|Nowhere|+0000|");
         assert!(Zone::from_rule("x").is_none());
     }
 

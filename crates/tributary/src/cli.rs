@@ -1,0 +1,250 @@
+//! Which command was meant: by the name the program was called as, or by its first argument.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::sources::{self, Origin, Setting};
+use crate::config::{self, Plan};
+use crate::logging::{self, Verbosity};
+use crate::{serve, tools};
+
+/// Exit code of a command line or configuration that cannot be used.
+const EXIT_USAGE: u8 = 2;
+
+/// Runs what `program` and `args` name.
+pub fn run(program: &str, args: &[String]) -> ExitCode {
+    let name = Path::new(program).file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    if let Some(command) = lookup(&name) {
+        return command(args);
+    }
+    if let Some((first, rest)) = args.split_first()
+        && let Some(command) = lookup(first)
+    {
+        return command(rest);
+    }
+    own_commands(args)
+}
+
+type Command = fn(&[String]) -> ExitCode;
+
+fn lookup(name: &str) -> Option<Command> {
+    match tools::plain_name(name) {
+        "kafka-server-start" => Some(kafka_server_start),
+        "mosquitto" => Some(mosquitto),
+        _ => tools::lookup(name),
+    }
+}
+
+#[derive(Parser)]
+#[command(name = "tributary", version, about = "MQTT and Kafka over one commit log, in one program", after_help = AFTER)]
+struct Cli {
+    #[command(subcommand)]
+    command: Own,
+}
+
+const AFTER: &str = "\
+Called by another name (a link, or the first argument) it is that tool: kafka-topics, kafka-console-producer,
+kafka-console-consumer, kafka-consumer-groups, kafka-server-start, mosquitto, mosquitto_pub, mosquitto_sub …
+`tributary links DIR` writes a link for each.
+
+Example:
+  tributary serve
+  tributary mosquitto_pub -t sensors/1/temp -m 21
+  tributary kafka-console-consumer --bootstrap-server localhost:9092 --topic sensors --from-beginning";
+
+#[derive(Subcommand)]
+enum Own {
+    /// Start the broker: MQTT, Kafka and console over one log
+    Serve(ServeArgs),
+}
+
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  tributary serve --data /var/lib/tributary --mqtt 127.0.0.1:1883 --kafka 127.0.0.1:9092
+  tributary serve --set log.retention.hours=24 --set max_packet_size=65536 --console off")]
+struct ServeArgs {
+    /// TOML file with the same names as these flags, other settings under [settings]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Data directory [default: ./tributary-data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    /// MQTT listener, may be repeated; port 0 picks a free one; off = none [default: 127.0.0.1:1883]
+    #[arg(long, value_name = "ADDR")]
+    mqtt: Vec<String>,
+    /// Kafka listener, [NAME://]ADDR, may be repeated; port 0 picks a free one; off = none [default: 127.0.0.1:9092]
+    #[arg(long, value_name = "ADDR")]
+    kafka: Vec<String>,
+    /// Console (web page, health, metrics) or off [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR|off")]
+    console: Option<String>,
+    /// Any setting by Kafka's, Mosquitto's or our own name, may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Log every connection and request
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+fn own_commands(args: &[String]) -> ExitCode {
+    let argv = std::iter::once("tributary".to_string()).chain(args.iter().cloned());
+    match Cli::try_parse_from(argv) {
+        Ok(Cli { command: Own::Serve(args) }) => serve_command(args),
+        Err(e) => {
+            let _ = e.print();
+            ExitCode::from(if e.use_stderr() { EXIT_USAGE } else { 0 })
+        }
+    }
+}
+
+fn serve_command(args: ServeArgs) -> ExitCode {
+    let verbosity = if args.verbose { Verbosity::Verbose } else { Verbosity::Normal };
+    start(verbosity, || {
+        let mut problems = Vec::new();
+        let mut settings = sources::from_environment(std::env::vars());
+        if let Some(path) = &args.config {
+            match sources::from_toml_file(path) {
+                Ok(more) => settings.extend(more),
+                Err(more) => problems.extend(more),
+            }
+        }
+        let mut flag = |key: &str, value: String, flag: &'static str| {
+            settings.push(Setting { key: key.into(), value, origin: Origin::Flag(flag) });
+        };
+        if let Some(dir) = args.data {
+            flag(sources::DATA, dir, "--data");
+        }
+        if !args.mqtt.is_empty() {
+            flag(sources::MQTT, args.mqtt.join(","), "--mqtt");
+        }
+        if !args.kafka.is_empty() {
+            flag(sources::KAFKA, args.kafka.join(","), "--kafka");
+        }
+        if let Some(console) = args.console {
+            flag(sources::CONSOLE, console, "--console");
+        }
+        for text in &args.set {
+            match sources::from_flag(text, "--set") {
+                Ok(setting) => settings.push(setting),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        config::for_serve(settings, problems)
+    })
+}
+
+const KAFKA_SERVER_START_USAGE: &str = "\
+USAGE: kafka-server-start [-daemon] server.properties [--override property=value]*
+
+Starts this broker from a Kafka configuration file. It opens the listeners that the file names (default
+PLAINTEXT://:9092) and keeps its data in log.dirs. MQTT is off unless the file says so: mqtt=127.0.0.1:1883
+
+Example:
+  kafka-server-start config/server.properties --override log.retention.hours=24";
+
+fn kafka_server_start(args: &[String]) -> ExitCode {
+    let mut file = None;
+    let mut settings = Vec::new();
+    let mut problems = Vec::new();
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--help" | "-h" => {
+                println!("{KAFKA_SERVER_START_USAGE}");
+                return ExitCode::SUCCESS;
+            }
+            "-daemon" => problems.push(
+                "-daemon: run it in the background with your service manager or `nohup … &`; it stays in the foreground".into(),
+            ),
+            "--override" => match args.next().map(|text| sources::from_flag(text, "--override")) {
+                Some(Ok(setting)) => settings.push(setting),
+                Some(Err(problem)) => problems.push(problem),
+                None => problems.push("--override: expected key=value".into()),
+            },
+            other if file.is_none() && !other.starts_with('-') => file = Some(PathBuf::from(other)),
+            other => problems.push(format!("{other}: unexpected argument")),
+        }
+    }
+    let Some(file) = file else {
+        eprintln!("{KAFKA_SERVER_START_USAGE}");
+        return ExitCode::FAILURE;
+    };
+    start(Verbosity::Normal, || {
+        let mut all = sources::from_environment(std::env::vars());
+        match sources::from_properties_file(&file) {
+            Ok(more) => all.extend(more),
+            Err(more) => problems.extend(more),
+        }
+        all.extend(settings);
+        config::for_kafka_file(all, problems)
+    })
+}
+
+const MOSQUITTO_USAGE: &str = "\
+Usage: mosquitto [-c config_file] [-p port] [-v]
+
+ -c : specify the broker config file.
+ -d : put the broker into the background after starting (not supported: use a service manager).
+ -h : display this help.
+ -p : start the broker listening on the specified port.
+      Not recommended in conjunction with the -c option.
+ -v : verbose mode - enable all logging types. This overrides
+      any logging options given in the config file.
+
+Starts this broker from a Mosquitto configuration file. Kafka clients are not served unless the file says so:
+kafka_listener 127.0.0.1:9092
+
+Example:
+  mosquitto -c /etc/mosquitto/mosquitto.conf -v";
+
+fn mosquitto(args: &[String]) -> ExitCode {
+    let mut file = None;
+    let mut ports = Vec::new();
+    let mut verbosity = Verbosity::Normal;
+    let mut problems = Vec::new();
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "-h" | "--help" => {
+                println!("{MOSQUITTO_USAGE}");
+                return ExitCode::SUCCESS;
+            }
+            "-v" | "--verbose" => verbosity = Verbosity::Verbose,
+            "-d" | "--daemon" => problems.push(
+                "-d: not supported: run it with a service manager or `nohup … &`; it stays in the foreground".into(),
+            ),
+            "-c" | "--config-file" => match args.next() {
+                Some(path) => file = Some(PathBuf::from(path)),
+                None => problems.push("-c argument given, but no config file specified".into()),
+            },
+            "-p" | "--port" => match args.next().and_then(|p| p.parse::<u16>().ok()) {
+                Some(port) => ports.push(port),
+                None => problems.push("-p argument given, but no valid port specified (0 to 65535)".into()),
+            },
+            other => problems.push(format!("Unknown option '{other}'.")),
+        }
+    }
+    start(verbosity, || config::for_mosquitto_file(file.as_deref(), &ports, problems))
+}
+
+/// Builds the plan, says what is wrong with it or runs it.
+fn start(verbosity: Verbosity, plan: impl FnOnce() -> Result<Plan, Vec<String>>) -> ExitCode {
+    match plan() {
+        Ok(plan) => {
+            logging::start(if verbosity == Verbosity::Normal { plan.verbosity } else { verbosity });
+            for note in &plan.notes {
+                tracing::warn!("{note}");
+            }
+            serve::run(plan)
+        }
+        Err(problems) => {
+            for problem in problems {
+                eprintln!("Error: {problem}");
+            }
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}

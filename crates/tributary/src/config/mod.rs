@@ -1,0 +1,377 @@
+//! From flags and files to what the node is started with. Whatever is wrong is said once, one line a problem,
+//! before anything on disk is touched.
+
+mod listen;
+mod mosquitto_conf;
+mod mqtt_settings;
+pub mod properties;
+pub mod sources;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use broker::BrokerConfig;
+use mqtt::MqttConfig;
+
+use crate::logging::Verbosity;
+use mosquitto_conf::Support;
+use sources::{Origin, Setting};
+
+/// Everything a node is started with.
+pub struct Plan {
+    /// The log and the Kafka server (with no listeners where Kafka is off).
+    pub broker: BrokerConfig,
+    /// The MQTT server; `None` = off.
+    pub mqtt: Option<MqttConfig>,
+    /// Address of the console; `None` = off.
+    pub console: Option<SocketAddr>,
+    /// Data directory to remove at a clean stop (a Mosquitto file without `persistence true`).
+    pub temporary: Option<PathBuf>,
+    /// Written at start, removed at stop.
+    pub pid_file: Option<PathBuf>,
+    /// Log level that the file asks for.
+    pub verbosity: Verbosity,
+    /// What the operator should know: settings that are not used, addresses that were narrowed.
+    pub notes: Vec<String>,
+}
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// Port of the console when none is given.
+const CONSOLE_PORT: u16 = 8080;
+/// Port of MQTT when none is given.
+const MQTT_PORT: u16 = 1883;
+/// Port of Kafka when none is given.
+const KAFKA_PORT: u16 = 9092;
+
+/// Collects settings by who understands them, and problems.
+struct Draft {
+    kafka: BTreeMap<String, Setting>,
+    mosquitto: Vec<Setting>,
+    own: BTreeMap<String, Setting>,
+    problems: Vec<String>,
+    notes: Vec<String>,
+}
+
+impl Draft {
+    /// Sorts settings by owner; a later setting of the same name replaces an earlier one.
+    fn new(settings: Vec<Setting>, problems: Vec<String>) -> Self {
+        let mut draft =
+            Self { kafka: BTreeMap::new(), mosquitto: Vec::new(), own: BTreeMap::new(), problems, notes: Vec::new() };
+        for setting in settings {
+            draft.add(setting);
+        }
+        draft
+    }
+
+    fn add(&mut self, setting: Setting) {
+        let key = setting.key.as_str();
+        if [sources::DATA, sources::MQTT, sources::KAFKA, sources::CONSOLE].contains(&key)
+            || mqtt_settings::is_own(key)
+        {
+            self.own.insert(setting.key.clone(), setting);
+        } else if let Some(support) = mosquitto_conf::support(key) {
+            self.add_mosquitto(setting, support);
+        } else {
+            self.kafka.insert(setting.key.clone(), setting);
+        }
+    }
+
+    fn add_mosquitto(&mut self, setting: Setting, support: Support) {
+        match support {
+            Support::Honoured => self.mosquitto.push(setting),
+            Support::Moot(why) => self.notes.push(format!("{}: {}: not used: {why}", setting.origin, setting.key)),
+            Support::Refused(why) => self.problems.push(format!("{}: {}: {why}", setting.origin, setting.key)),
+        }
+    }
+
+    fn own(&self, key: &str) -> Option<&Setting> {
+        self.own.get(key)
+    }
+
+    /// The value of one of our own address lists; `default` where it is not given, none where it is `off`.
+    fn addresses(&self, key: &str, default: &str) -> Vec<String> {
+        let text = self.own(key).map_or(default, |s| s.value.as_str());
+        text.split(',').map(str::trim).filter(|a| !a.is_empty() && *a != "off").map(String::from).collect()
+    }
+
+    fn problem(&mut self, key: &str, message: impl std::fmt::Display) {
+        let origin = self
+            .own
+            .get(key)
+            .or_else(|| self.kafka.get(key))
+            .or_else(|| self.mosquitto.iter().rev().find(|s| s.key == key))
+            .map_or_else(|| "default".to_string(), |s| s.origin.to_string());
+        self.problems.push(format!("{origin}: {key}: {message}"));
+    }
+
+    /// Kafka's listeners from our own `kafka` setting, as Kafka's properties.
+    fn kafka_listeners_from_own(&mut self, default: &str) {
+        let given = self.own(sources::KAFKA).map(|s| s.origin.clone());
+        if let (Some(_), Some(other)) = (&given, self.kafka.get("listeners").map(|s| s.origin.clone())) {
+            self.problem(sources::KAFKA, format!("contradicts listeners ({other}): give one of the two"));
+            return;
+        }
+        if given.is_none() && self.kafka.contains_key("listeners") {
+            return;
+        }
+        let origin = given.unwrap_or(Origin::Flag("default"));
+        let mut listeners = Vec::new();
+        let mut protocols = Vec::new();
+        for (index, address) in self.addresses(sources::KAFKA, default).iter().enumerate() {
+            let (name, address) = match address.split_once("://") {
+                Some((name, address)) => (name.to_uppercase(), address),
+                None if index == 0 => ("PLAINTEXT".to_string(), address.as_str()),
+                None => (format!("PLAINTEXT{}", index + 1), address.as_str()),
+            };
+            match listen::host_and_port(address, KAFKA_PORT) {
+                Ok((host, port)) => listeners.push(format!("{name}://{}:{port}", listen::bracketed(&host))),
+                Err(why) => self.problem(sources::KAFKA, why),
+            }
+            protocols.push(format!("{name}:PLAINTEXT"));
+        }
+        let mut put = |key: &str, value: String| {
+            self.kafka.insert(key.into(), Setting { key: key.into(), value, origin: origin.clone() });
+        };
+        put("listeners", listeners.join(","));
+        if !self.kafka.contains_key("listener.security.protocol.map") {
+            let mut put = |key: &str, value: String| {
+                self.kafka.insert(key.into(), Setting { key: key.into(), value, origin: origin.clone() });
+            };
+            put("listener.security.protocol.map", protocols.join(","));
+        }
+    }
+
+    /// Builds the broker's configuration; its problems and notes get the place where the key stands.
+    fn broker(&mut self, kafka_off: bool) -> Option<BrokerConfig> {
+        let properties: Vec<(String, String)> = self
+            .kafka
+            .iter()
+            .filter(|(key, _)| !(kafka_off && key.contains("listener")))
+            .map(|(key, setting)| (key.clone(), setting.value.clone()))
+            .collect();
+        match BrokerConfig::from_properties(properties) {
+            Ok((mut config, notes)) => {
+                if kafka_off {
+                    config.listeners.clear();
+                }
+                for note in notes {
+                    let origin = self.kafka.get(&note.key).map_or(String::new(), |s| format!("{}: ", s.origin));
+                    self.notes.push(format!("{origin}{}: {}", note.key, note.message));
+                }
+                Some(config)
+            }
+            Err(problems) => {
+                for problem in problems.0 {
+                    self.problem(&problem.key, problem.message);
+                }
+                None
+            }
+        }
+    }
+
+    /// Without users, only loopback is served unless `allow_anonymous` says otherwise.
+    fn keep_to_loopback(&mut self, config: &mut BrokerConfig) {
+        let open = self.anonymous_is_allowed();
+        let mut refused = Vec::new();
+        for listener in &mut config.listeners {
+            let host = &mut listener.bind.host;
+            if open || listen::is_loopback(host) {
+                continue;
+            }
+            if host.is_empty() {
+                *host = LOOPBACK.to_string();
+                self.notes.push(format!(
+                    "Kafka listener {} serves this machine only (127.0.0.1): there are no users yet. To open it to other \
+                     machines give its address and set allow_anonymous=true",
+                    listener.name
+                ));
+            } else {
+                refused.push(format!(
+                    "{}://{host} is reachable from other machines and nobody needs to log in: set allow_anonymous=true \
+                     if that is meant, or listen on 127.0.0.1",
+                    listener.name
+                ));
+            }
+        }
+        for message in refused {
+            let key = if self.own.contains_key(sources::KAFKA) { sources::KAFKA } else { "listeners" };
+            self.problem(key, message);
+        }
+    }
+
+    fn anonymous_is_allowed(&self) -> bool {
+        let flag = self.mosquitto.iter().any(|s| s.key == "allow_anonymous" && s.value.eq_ignore_ascii_case("true"));
+        flag || std::env::var("ALLOW_PLAINTEXT_LISTENER").is_ok_and(|v| v.eq_ignore_ascii_case("yes"))
+    }
+
+    fn console(&mut self, default: &str) -> Option<SocketAddr> {
+        let text = self.own(sources::CONSOLE).map_or(default.to_string(), |s| s.value.clone());
+        if text == "off" {
+            return None;
+        }
+        match listen::resolve(&text, CONSOLE_PORT) {
+            Ok(address) if address.ip().is_loopback() => Some(address),
+            Ok(address) => {
+                self.problem(
+                    sources::CONSOLE,
+                    format!("{address} is reachable from other machines, and the console has no login yet: use a loopback address or off"),
+                );
+                None
+            }
+            Err(why) => {
+                self.problem(sources::CONSOLE, why);
+                None
+            }
+        }
+    }
+
+    fn set_data_dir(&mut self, default: &str) {
+        let both = (self.own(sources::DATA).is_some(), self.kafka.contains_key("log.dirs"));
+        if both == (true, true) {
+            self.problem(sources::DATA, "contradicts log.dirs: give one of the two");
+        }
+        if !both.1 && !self.kafka.contains_key("log.dir") {
+            let setting = self.own(sources::DATA).cloned();
+            let (value, origin) =
+                setting.map_or((default.to_string(), Origin::Flag("default")), |s| (s.value, s.origin));
+            self.kafka.insert("log.dirs".into(), Setting { key: "log.dirs".into(), value, origin });
+        }
+    }
+
+    fn finish(
+        mut self,
+        broker: Option<BrokerConfig>,
+        mqtt: Option<MqttConfig>,
+        console: Option<SocketAddr>,
+    ) -> Result<Plan, Vec<String>> {
+        let Some(broker) = broker.filter(|_| self.problems.is_empty()) else {
+            self.problems.dedup();
+            return Err(self.problems);
+        };
+        let pid_file = self.mosquitto.iter().rev().find(|s| s.key == "pid_file").map(|s| PathBuf::from(&s.value));
+        let verbosity = self.verbosity();
+        Ok(Plan { broker, mqtt, console, temporary: None, pid_file, verbosity, notes: self.notes })
+    }
+
+    /// `log_type` and `log_dest none` of a Mosquitto file.
+    fn verbosity(&self) -> Verbosity {
+        let has = |key: &str, value: &str| self.mosquitto.iter().any(|s| s.key == key && s.value == value);
+        if has("log_dest", "none") || has("log_type", "none") {
+            Verbosity::Quiet
+        } else if has("log_type", "all") || has("log_type", "debug") {
+            Verbosity::Verbose
+        } else {
+            Verbosity::Normal
+        }
+    }
+}
+
+/// The plan of `tributary serve`: everything on, on loopback.
+///
+/// # Errors
+/// One line per problem.
+pub fn for_serve(settings: Vec<Setting>, problems: Vec<String>) -> Result<Plan, Vec<String>> {
+    let mut draft = Draft::new(settings, problems);
+    draft.set_data_dir("tributary-data");
+    draft.kafka_listeners_from_own("127.0.0.1:9092");
+    let kafka_off = draft.own(sources::KAFKA).is_some_and(|s| s.value == "off");
+    let mut broker = draft.broker(kafka_off);
+    if let Some(config) = &mut broker {
+        draft.keep_to_loopback(config);
+    }
+    let addresses = draft.addresses(sources::MQTT, "127.0.0.1:1883");
+    let mqtt = mqtt_settings::build(&mut draft, &addresses);
+    let console = draft.console("127.0.0.1:8080");
+    draft.finish(broker, mqtt, console)
+}
+
+/// The plan of `kafka-server-start FILE`: Kafka's listeners, and MQTT and console only where a key of ours names them.
+///
+/// # Errors
+/// One line per problem.
+pub fn for_kafka_file(settings: Vec<Setting>, problems: Vec<String>) -> Result<Plan, Vec<String>> {
+    let mut draft = Draft::new(settings, problems);
+    draft.set_data_dir("/tmp/kafka-logs");
+    if draft.own(sources::KAFKA).is_some() {
+        draft.kafka_listeners_from_own("");
+    }
+    let mut broker = draft.broker(false);
+    if let Some(config) = &mut broker {
+        draft.keep_to_loopback(config);
+    }
+    let addresses = draft.addresses(sources::MQTT, "");
+    let mqtt = mqtt_settings::build(&mut draft, &addresses);
+    let console = draft.console("off");
+    draft.finish(broker, mqtt, console)
+}
+
+/// The plan of `mosquitto [-c FILE] [-p PORT]…`: MQTT listeners; Kafka only by `kafka_listener`.
+///
+/// # Errors
+/// One line per problem.
+pub fn for_mosquitto_file(
+    file: Option<&Path>,
+    ports: &[u16],
+    mut problems: Vec<String>,
+) -> Result<Plan, Vec<String>> {
+    let mut settings = Vec::new();
+    match file.map(mosquitto_conf::load) {
+        Some(Ok(entries)) => {
+            for e in entries {
+                let origin = Origin::File(e.file, e.line);
+                if mosquitto_conf::support(&e.key).is_none() && !mqtt_settings::is_own(&e.key) {
+                    // As Mosquitto does: an unknown name in its file stops the start.
+                    problems.push(format!("{origin}: Unknown configuration variable \"{}\".", e.key));
+                } else {
+                    settings.push(Setting { key: e.key, value: e.value, origin });
+                }
+            }
+        }
+        Some(Err(more)) => problems.extend(more),
+        None => {}
+    }
+    let mut draft = Draft::new(settings, problems);
+    let value = |draft: &Draft, key: &str| draft.mosquitto.iter().rev().find(|s| s.key == key).cloned();
+    let kafka_listener = value(&draft, "kafka_listener");
+    if let Some(setting) = &kafka_listener {
+        let own = Setting { key: sources::KAFKA.into(), ..setting.clone() };
+        draft.own.insert(sources::KAFKA.into(), own);
+        draft.kafka_listeners_from_own("");
+    }
+    let temporary = match persistent_location(file) {
+        Some(location) => {
+            let location = if location.as_os_str().is_empty() { PathBuf::from("tributary-data") } else { location };
+            draft.set_data_dir(&location.to_string_lossy());
+            None
+        }
+        None => {
+            let dir = std::env::temp_dir().join(format!("tributary-mosquitto-{}", std::process::id()));
+            draft.notes.push(format!(
+                "persistence is not on in this file: sessions and messages live in {} and are removed at a clean stop",
+                dir.display()
+            ));
+            draft.set_data_dir(&dir.to_string_lossy());
+            Some(dir)
+        }
+    };
+    let mut broker = draft.broker(kafka_listener.is_none());
+    if let Some(config) = &mut broker {
+        draft.keep_to_loopback(config);
+    }
+    let mqtt = mqtt_settings::build_from_mosquitto(&mut draft, ports);
+    let mut plan = draft.finish(broker, mqtt, None)?;
+    plan.temporary = temporary;
+    Ok(plan)
+}
+
+/// `persistence_location` where `persistence true` stands; empty where only the latter does.
+fn persistent_location(file: Option<&Path>) -> Option<PathBuf> {
+    let entries = mosquitto_conf::load(file?).ok()?;
+    let last = |key: &str| entries.iter().rev().find(|e| e.key == key).map(|e| e.value.clone());
+    let on = last("persistence").is_some_and(|v| v == "true" || v == "1");
+    on.then(|| PathBuf::from(last("persistence_location").unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+//! Runs a node: log and Kafka server first, then what stands on its door.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::Plan;
+
+/// Starts all that `plan` names, prints what listens where and `ready`, and stops cleanly on SIGTERM or Ctrl-C.
+pub fn run(plan: Plan) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("tributary").build() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            eprintln!("Error: cannot start the async runtime: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let temporary = plan.temporary.clone();
+    let outcome = runtime.block_on(serve(plan));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    if let Some(dir) = temporary
+        && let Err(e) = std::fs::remove_dir_all(&dir)
+    {
+        tracing::warn!("temporary data directory {} cannot be removed: {e}", dir.display());
+    }
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("Error: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(plan: Plan) -> Result<()> {
+    // Handlers stand before anything is opened, so that a stop during start-up is a clean one too.
+    let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
+    let data_dir = plan.broker.data_dir.clone();
+    let broker = broker::Broker::start(plan.broker)
+        .await
+        .with_context(|| format!("cannot start on data directory {}", data_dir.display()))?;
+    let outcome = serve_on(plan.mqtt, plan.console, plan.pid_file, &data_dir, &broker, async {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+            _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
+        }
+    });
+    let outcome = outcome.await;
+    broker.shutdown().await;
+    tracing::info!("stopped");
+    outcome
+}
+
+/// Runs what stands on the broker's door until `stop`; ended from the devices inwards, so that what MQTT still has
+/// to write finds the log open.
+async fn serve_on(
+    mqtt: Option<mqtt::MqttConfig>,
+    console: Option<std::net::SocketAddr>,
+    pid_file: Option<std::path::PathBuf>,
+    data_dir: &std::path::Path,
+    broker: &broker::BrokerHandle,
+    stop: impl Future<Output = ()>,
+) -> Result<()> {
+    let mqtt = match mqtt {
+        Some(config) => Some(mqtt::Server::start(config, broker.door()).await.context("cannot start MQTT")?),
+        None => None,
+    };
+    let console = match console {
+        Some(address) => match console::Console::start(address, broker.door()).await {
+            Ok(console) => Some(console),
+            Err(e) => {
+                if let Some(mqtt) = mqtt {
+                    mqtt.shutdown().await;
+                }
+                return Err(e.into());
+            }
+        },
+        None => None,
+    };
+    let written = pid_file.map(PidFile::write).transpose();
+    if written.is_ok() {
+        announce(data_dir, broker, mqtt.as_ref(), console.as_ref());
+        stop.await;
+    }
+    if let Some(console) = console {
+        console.shutdown().await;
+    }
+    if let Some(mqtt) = mqtt {
+        mqtt.shutdown().await;
+    }
+    written.map(drop)
+}
+
+fn announce(
+    data_dir: &std::path::Path,
+    broker: &broker::BrokerHandle,
+    mqtt: Option<&mqtt::MqttHandle>,
+    console: Option<&console::ConsoleHandle>,
+) {
+    use std::io::Write;
+    let mut text = format!("data {}\n", data_dir.display());
+    let mqtt_addresses = mqtt.map(|m| m.addresses().to_vec()).unwrap_or_default();
+    for address in &mqtt_addresses {
+        text.push_str(&format!("listening mqtt {address}\n"));
+    }
+    for listener in broker.listeners() {
+        text.push_str(&format!("listening kafka {} {}\n", listener.address, listener.name));
+    }
+    if let Some(console) = console {
+        text.push_str(&format!("listening console {}  http://{0}\n", console.address()));
+    }
+    if let (Some(mqtt), Some(kafka)) = (mqtt_addresses.first(), broker.listeners().first()) {
+        let exe = std::env::args().next().unwrap_or_else(|| "tributary".into());
+        let port = if mqtt.port() == 1883 { String::new() } else { format!(" -p {}", mqtt.port()) };
+        text.push_str(&format!(
+            "try     {exe} mosquitto_pub{port} -t sensors/1/temp -m 21\n\
+             then    {exe} kafka-console-consumer --bootstrap-server {} --topic sensors --from-beginning\n",
+            kafka.address
+        ));
+    }
+    text.push_str("ready\n");
+    let mut out = std::io::stdout().lock();
+    // Nobody may be reading: a closed pipe is no reason not to serve.
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// A file that holds the process id while the node runs.
+struct PidFile(std::path::PathBuf);
+
+impl PidFile {
+    fn write(path: std::path::PathBuf) -> Result<Self> {
+        std::fs::write(&path, format!("{}\n", std::process::id()))
+            .with_context(|| format!("pid_file {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}

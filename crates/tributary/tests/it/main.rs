@@ -1,0 +1,17 @@
+//! The binary as its users meet it: processes, sockets, signals, files.
+
+mod serve;
+
+use std::path::{Path, PathBuf};
+
+use testkit::node::NodeOptions;
+
+/// The binary under test.
+fn binary() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_tributary"))
+}
+
+/// A node on `data` with nothing else said.
+fn options(data: &Path) -> NodeOptions {
+    NodeOptions { binary: binary(), data: data.to_path_buf(), arguments: Vec::new() }
+}
