@@ -8,7 +8,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::{CLIENTS_VERSION, SERVER_VERSION, root, run_tool, work_dir};
+use super::{CLIENTS_VERSION, SERVER_VERSION, work_dir};
+use crate::{command, root};
 
 const SEED: u64 = 4400;
 /// Instances of each version of each message.
@@ -34,13 +35,13 @@ pub fn run(arguments: &[String]) -> Result<()> {
         let out = directory.join(file);
         let mut java = classpath.java("Messages.java");
         java.args([&seed, &rounds]).arg(&out).args(classpath.jars_with_messages());
-        run_tool(&mut java)?;
-        run_tool(&mut ours().args(["messages"]).arg(&out))?;
+        command(&mut java)?;
+        command(ours().arg("messages").arg(&out))?;
     }
     let (theirs, ours_written) = (directory.join("batches.txt"), directory.join("our-batches.txt"));
-    run_tool(clients.java("Batches.java").args(["write", &seed, &BATCH_ROUNDS.to_string()]).arg(&theirs))?;
-    run_tool(ours().arg("batches").arg(&theirs).arg(&ours_written))?;
-    run_tool(clients.java("Batches.java").arg("check").arg(&ours_written))
+    command(clients.java("Batches.java").args(["write", &seed, &BATCH_ROUNDS.to_string()]).arg(&theirs))?;
+    command(ours().arg("batches").arg(&theirs).arg(&ours_written))?;
+    command(clients.java("Batches.java").arg("check").arg(&ours_written))
 }
 
 fn java_sources() -> PathBuf {
@@ -48,10 +49,10 @@ fn java_sources() -> PathBuf {
 }
 
 fn ours() -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root());
-    command.args(["run", "-q", "--locked", "-p", "kafka-codec", "--example", "kafka_compare", "--"]);
-    command
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root());
+    cargo.args(["run", "-q", "--locked", "-p", "kafka-codec", "--example", "kafka_compare", "--"]);
+    cargo
 }
 
 /// One version of Kafka's jars with all they need.
@@ -65,7 +66,7 @@ impl Classpath {
             let fresh = file.with_extension("new");
             let output = format!("-Dmdep.outputFile={}", fresh.display());
             let pom = java_sources().join("pom.xml");
-            run_tool(
+            command(
                 Command::new("mvn")
                     .args(["-q", "-B", "-Dstyle.color=never", "-f"])
                     .arg(&pom)

@@ -41,7 +41,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         [flag] if flag == "--check" => true,
         _ => bail!("usage: cargo xtask codegen [--check]"),
     };
-    let committed = root().join("crates/kafka-codec/src/messages");
+    let committed = crate::root().join("crates/kafka-codec/src/messages");
     let out = if check { work_dir().join("messages") } else { committed.clone() };
     let schemas = read_schemas()?;
     let files = generate(&schemas)?;
@@ -55,14 +55,11 @@ pub fn run(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// The workspace's directory.
-pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
 /// Where jars and intermediate files go, below cargo's target directory.
 pub fn work_dir() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from).join("codegen")
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| crate::root().join("target"), PathBuf::from)
+        .join("codegen")
 }
 
 /// Has Maven fetch an artifact (from its local repository when it is there) and answers the jar's path.
@@ -74,7 +71,7 @@ pub fn jar(group: &str, artifact: &str, version: &str) -> Result<PathBuf> {
     let directory = work_dir().join("jars");
     std::fs::create_dir_all(&directory)?;
     let coordinates = format!("-Dartifact={group}:{artifact}:{version}");
-    run_tool(Command::new("mvn").args([
+    crate::command(Command::new("mvn").args([
         "-q",
         "-B",
         "-Dstyle.color=never",
@@ -83,7 +80,7 @@ pub fn jar(group: &str, artifact: &str, version: &str) -> Result<PathBuf> {
         &coordinates,
     ]))?;
     let target = format!("-DoutputDirectory={}", directory.display());
-    run_tool(Command::new("mvn").args([
+    crate::command(Command::new("mvn").args([
         "-q",
         "-B",
         "dependency:copy",
@@ -97,15 +94,6 @@ pub fn jar(group: &str, artifact: &str, version: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Runs a program to its end.
-pub fn run_tool(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("starting {command:?}"))?;
-    if !status.success() {
-        bail!("{command:?} ended with {status}");
-    }
-    Ok(())
-}
-
 fn read_schemas() -> Result<Vec<Sourced>> {
     let mut schemas = Vec::new();
     for (artifact, version) in ARTIFACTS {
@@ -114,7 +102,7 @@ fn read_schemas() -> Result<Vec<Sourced>> {
         if !unpacked.exists() {
             std::fs::create_dir_all(&unpacked)?;
             // The JDK that Maven runs on brings `jar`.
-            run_tool(
+            crate::command(
                 Command::new("jar").arg("xf").arg(jar.canonicalize()?).arg("common").current_dir(&unpacked),
             )?;
         }
@@ -178,8 +166,8 @@ fn write_formatted(directory: &Path, files: &BTreeMap<String, String>) -> Result
     for (name, text) in files {
         std::fs::write(staging.join(name), text)?;
     }
-    let config = root().join("rustfmt.toml");
-    run_tool(
+    let config = crate::root().join("rustfmt.toml");
+    crate::command(
         Command::new("rustfmt")
             .args(["--edition", "2024", "--config-path"])
             .arg(config.canonicalize()?)
