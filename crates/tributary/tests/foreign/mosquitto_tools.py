@@ -257,6 +257,9 @@ class FakeBroker:
             return [p.hex() for p in self.packets]
 
     def close(self):
+        # Wakes the thread first: one that still waits would take another listener's connections.
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.thread.join(TIMEOUT_S)
         self.listener.close()
 
 
