@@ -140,7 +140,7 @@ SCENARIOS = {
         topics("--describe --topic @none --if-exists"), topics("--describe --topic-id abc"),
         topics("--describe --topic-id 6QPr4eXXRW-pmAuiLoZBQA"),
         topics("--describe --topic @a --topic-id AAAAAAAAAAAAAAAAAAAAAA"),
-        topics("--describe --under-replicated-partitions", only="@"), topics("--describe --unavailable-partitions", only="@"),
+        topics("--describe --under-replicated-partitions", only="@"), topics("--describe --topic @a --partition-size-limit-per-response x"), topics("--describe --unavailable-partitions", only="@"),
         topics("--describe --at-min-isr-partitions --topic @.*", sort=True), topics("--describe --under-min-isr-partitions", only="@"),
         topics("--describe --topics-with-overrides --topic @a"), topics("--describe --topic @a --command-config F/admin.properties"),
         topics("--alter --topic @a --partitions 5"), topics("--alter --topic @a --partitions 2"), topics("--alter --topic @a --partitions 5"),
@@ -242,7 +242,7 @@ SCENARIOS = {
         topics("--create --topic @s --partitions 12"), topics("--create --topic @t"), produce("--topic @t", "1\n2\n3\n"),
         offsets(no_server=True), offsets("--help", no_server=True), offsets("--nope", no_server=True),
         offsets("--topic @t", no_server=True), offsets("--topic @t"), offsets("--topic @t --time -2"),
-        offsets("--topic @t --time earliest"), offsets("--topic @t --time max-timestamp"), offsets("--topic @t --time foo"),
+        offsets("--topic @t --time earliest"), offsets("--topic @t --time max-timestamp", drop=r":0:\d$"), offsets("--topic @t --time foo"),
         offsets("--topic @t --time 1000"), offsets("--topic @t --time 99999999999999"), offsets("--topic @none"),
         offsets("--topic @s --partitions 1,10"), offsets("--topic @s --partitions x"), offsets("--topic @t --partitions 7"),
         offsets("--topic @s --topic-partitions @t"), offsets("--topic-partitions @s:2-5,@t:0,@s:11-"), offsets("--topic @s"),
@@ -326,6 +326,7 @@ class Side:
         if step.drop:
             lines = [line if not re.search(step.drop, line) else "<%s>" % step.drop for line in lines]
         text = "\n".join(sorted(lines) if step.sort else lines)
+        text = re.sub(r"\nExample:\n.*", "", text, flags=re.S)  # our help ends with one
         for pattern, with_ in [
             (re.escape(self.folder), "F"), (re.escape(self.prefix), "@"), (r"(CreateTime|LogAppendTime):\d+", r"\1:T"),
             (r"TopicId: (?!')\S+", "TopicId: I"), (r"console-consumer-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "console-consumer-UUID"),

@@ -202,6 +202,7 @@ impl Plan {
         run::help_or_version(
             options,
             "This tool helps to read data from Kafka topics and outputs it to standard output.",
+            "kafka-console-consumer --bootstrap-server localhost:9092 --topic sensors --from-beginning",
         )?;
         let include = if options.has("whitelist") && !options.has("include") { "whitelist" } else { "include" };
         check(options, include)?;

@@ -360,7 +360,11 @@ fn spawn_line_thread() -> mpsc::Receiver<std::io::Result<Line>> {
 
 /// Checks the command line and gives the brokers.
 fn check(options: &Options) -> Result<String, Stop> {
-    run::help_or_version(options, "This tool helps to read data from standard input and publish it to Kafka.")?;
+    run::help_or_version(
+        options,
+        "This tool helps to read data from standard input and publish it to Kafka.",
+        "kafka-console-producer --bootstrap-server localhost:9092 --topic sensors",
+    )?;
     run::require(options, &["topic"])?;
     for (new, old) in
         [("command-config", "producer.config"), ("command-property", "producer-property"), ("reader-property", "property")]

@@ -104,7 +104,11 @@ pub async fn main(args: &[String]) -> ExitCode {
 }
 
 fn check(options: &Options) -> Result<(), Stop> {
-    run::help_or_version(options, "This tool is used to verify the consumer performance.")?;
+    run::help_or_version(
+        options,
+        "This tool is used to verify the consumer performance.",
+        "kafka-consumer-perf-test --bootstrap-server localhost:9092 --topic sensors --num-records 1000000",
+    )?;
     if !run::has_bootstrap_server(options) {
         run::require(options, &["bootstrap-server"])?;
     }

@@ -81,7 +81,7 @@ pub async fn main(args: &[String]) -> ExitCode {
 }
 
 async fn get(options: &Options) -> Result<(), Stop> {
-    run::help_or_version(options, ABOUT)?;
+    run::help_or_version(options, ABOUT, "kafka-get-offsets --bootstrap-server localhost:9092 --topic sensors")?;
     if !run::has_bootstrap_server(options) {
         run::require(options, &["bootstrap-server"])?;
     }

@@ -140,7 +140,12 @@ impl Random {
 }
 
 async fn produce(options: &Options) -> Result<(), Stop> {
-    run::help_or_version(options, ABOUT)?;
+    run::help_or_version(
+        options,
+        ABOUT,
+        "kafka-producer-perf-test --bootstrap-server localhost:9092 --topic sensors --num-records 1000000 \
+         --record-size 1024 --throughput -1",
+    )?;
     let error = |message: &str| Stop::Usage(format!("kafka-producer-perf-test: error: {message}"));
     let positive = |name: &'static str| match options.number::<i64>(name)? {
         Some(number) if number <= 0 => Err(error(&format!("--{name} should be greater than zero."))),

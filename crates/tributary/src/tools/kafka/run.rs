@@ -130,12 +130,16 @@ pub fn usage(options: &str, message: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Answers `--help` (or an empty command line) and `--version`.
+/// Answers `--help` (or an empty command line) and `--version`. `--help` ends with `example`, which is ours.
 ///
 /// # Errors
 /// [`Stop`] when it did.
-pub fn help_or_version(options: &Options, about: &str) -> Result<(), Stop> {
-    if options.is_empty() || options.has("help") {
+pub fn help_or_version(options: &Options, about: &str, example: &str) -> Result<(), Stop> {
+    if options.has("help") {
+        eprint!("{about}\n{}\nExample:\n  {example}\n", options.usage());
+        return Err(Stop::Exit(1));
+    }
+    if options.is_empty() {
         return Err(Stop::Usage(about.to_owned()));
     }
     if options.has("version") {

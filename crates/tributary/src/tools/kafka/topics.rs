@@ -157,7 +157,11 @@ fn check(options: &Options) -> Result<(), Stop> {
     if options.is_empty() {
         return Err(Stop::Usage("Create, delete, describe, or change a topic.".to_owned()));
     }
-    run::help_or_version(options, "This tool helps to create, delete, describe, or change a topic.")?;
+    run::help_or_version(
+        options,
+        "This tool helps to create, delete, describe, or change a topic.",
+        "kafka-topics --bootstrap-server localhost:9092 --create --topic sensors --partitions 4",
+    )?;
     if options.count(&ACTIONS) != 1 {
         return Err(Stop::Usage(
             "Command must include exactly one action: --list, --describe, --create, --alter or --delete".to_owned(),
@@ -433,6 +437,8 @@ fn topic_id(options: &Options) -> Result<Option<Uuid>, Failure> {
 }
 
 async fn describe(options: &Options, admin: &Admin) -> Result<(), Failure> {
+    // The client asks for as many partitions at a time as fit; the option is only checked.
+    options.number::<i32>("partition-size-limit-per-response")?;
     let topics = match topic_id(options)? {
         Some(id) => {
             let mut topics = admin.list_topics(!options.has("exclude-internal")).await?;

@@ -155,6 +155,7 @@ pub fn check(options: &Options) -> Result<(), Stop> {
         options,
         "This tool helps to list all consumer groups, describe a consumer group, delete consumer group info, or reset \
          consumer group offsets.",
+        "kafka-consumer-groups --bootstrap-server localhost:9092 --describe --all-groups",
     )?;
     if !options.has("validate-regex") && !run::has_bootstrap(options) {
         run::require(options, &["bootstrap-server"])?;
