@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use mqtt_codec::{PropertiesBuf, ReasonCode};
 
 use crate::config::{MqttConfig, RouteKey};
-use crate::deliver::{Hub, Partition};
+use crate::deliver::{Hub, Partition, QueueLimits};
 use crate::mapping;
 use crate::message::{Message, Position, Publication, now_ms};
 use crate::retained::Retained;
@@ -32,6 +32,8 @@ pub(crate) struct Broker {
     pub(crate) registry: Registry,
     pub(crate) store: SessionStore,
     pub(crate) stats: Arc<Stats>,
+    /// Bounds of every consumer's queue.
+    pub(crate) queue_limits: QueueLimits,
     pub(crate) timers: Timers,
     pub(crate) started: Instant,
 }

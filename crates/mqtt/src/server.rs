@@ -52,7 +52,12 @@ impl Server {
         let (session_partitions, retained_partitions) =
             store::ensure_topics(&*door, config.internal_partitions).await?;
         let stats = Arc::new(Stats::default());
-        let hub = Hub::new(door, routes, stats.clone());
+        let limits = QueueLimits {
+            messages: config.limits.max_queued_messages,
+            bytes: config.limits.max_queued_bytes,
+            upgrade_qos: config.upgrade_outgoing_qos,
+        };
+        let hub = Hub::new(door, routes, stats.clone(), limits);
         let retained = load_retained(&hub, retained_partitions).await?;
         let broker = Arc::new(Broker {
             store: SessionStore::new(hub.clone(), session_partitions),
@@ -61,11 +66,12 @@ impl Server {
             retained_partitions,
             registry: Registry::default(),
             stats,
+            queue_limits: limits,
             timers: Timers::default(),
             started,
             config,
         });
-        let sessions = store::load(&hub, session_partitions, broker.queue_limits()).await?;
+        let sessions = store::load(&hub, session_partitions, limits).await?;
         tracing::info!(
             sessions = sessions.len(),
             retained = broker.retained.len(),
@@ -76,6 +82,7 @@ impl Server {
 
         hub.spawn(hub.clone().watch_topics());
         hub.spawn(broker.clone().run_timers());
+        hub.spawn(broker.clone().checkpoint_shares());
         if let Some(interval) = broker.config.sys_interval {
             hub.spawn(crate::sys::run(broker.clone(), interval));
         }
@@ -185,15 +192,4 @@ async fn load_retained(hub: &Arc<Hub>, partitions: i32) -> Result<Arc<Retained>,
         .await?;
     }
     Ok(retained)
-}
-
-impl Broker {
-    /// Bounds of every consumer's queue.
-    pub(crate) fn queue_limits(&self) -> QueueLimits {
-        QueueLimits {
-            messages: self.config.limits.max_queued_messages,
-            bytes: self.config.limits.max_queued_bytes,
-            upgrade_qos: self.config.upgrade_outgoing_qos,
-        }
-    }
 }

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mqtt_codec::ReasonCode;
-
 use crate::broker::Broker;
+use crate::deliver::Cursor;
 use crate::message::now_ms;
 use crate::session::record::Key;
 use crate::session::store::SessionStore;
@@ -36,17 +35,21 @@ impl Broker {
         session.will_due = None;
         if how == Ended::Badly {
             if let Some(will) = &session.will {
-                // The will comes when its delay is over or the session ends, whichever is first.
-                let delay = Duration::from_secs(u64::from(will.delay_s));
-                let delay = lifetime.map_or(delay, |l| delay.min(l));
-                session.will_due = now.checked_add(delay);
+                session.will_due = now.checked_add(will_delay(will.delay_s, lifetime));
             }
+        }
+        if !session.is_persistent() {
+            // Only its will is left of it.
+            session.outbound.give_back_shared();
+            self.hub.remove(&session.consumer);
+            session.ends = session.will_due.max(session.ends);
         }
         if how == Ended::TakenOver {
             seat.session.lock().replace(session);
             return;
         }
-        if session.is_persistent() {
+        let will_waits = session.stored && session.will_due.is_some_and(|at| at > now);
+        if session.is_persistent() || will_waits {
             let parts = vec![self.store.base(&session), self.store.checkpoint(&mut session)];
             if let Err(error) = self.store.write(&session.client_id, parts).await {
                 tracing::error!(client = %show(&session.client_id), %error, "cannot save a session");
@@ -85,11 +88,8 @@ impl Broker {
     }
 
     /// Ends a session that has no connection. `instead` is written in place of its tombstone.
-    pub(crate) async fn end(
-        self: &Arc<Self>,
-        session: Box<Session>,
-        instead: Option<(Key, Option<bytes::Bytes>)>,
-    ) {
+    pub(crate) async fn end(self: &Arc<Self>, mut session: Box<Session>, instead: Option<(Key, Option<bytes::Bytes>)>) {
+        session.outbound.give_back_shared();
         self.hub.remove(&session.consumer);
         self.timers.set(&session.client_id, None);
         let mut parts = if session.stored { SessionStore::end(&session) } else { Vec::new() };
@@ -117,6 +117,28 @@ impl Broker {
                 self.store.records(&session.client_id, vec![self.store.base(session)])
             };
             self.publish_until_stored(&will.publication, parts).await;
+        }
+    }
+
+    /// Writes the cursors of share groups that moved, for ever.
+    pub(crate) async fn checkpoint_shares(self: Arc<Self>) {
+        let mut written: hashbrown::HashMap<Box<str>, Vec<Cursor>> = hashbrown::HashMap::new();
+        loop {
+            tokio::time::sleep(self.config.checkpoint_interval).await;
+            let groups = self.hub.shares();
+            written.retain(|name, _| groups.iter().any(|g| g.name == *name));
+            for group in groups.iter().filter(|g| g.is_persistent()) {
+                let cursors = group.cursors();
+                if written.get(&group.name) == Some(&cursors) {
+                    continue;
+                }
+                match self.store.write_group(group).await {
+                    Ok(()) => {
+                        written.insert(group.name.clone(), cursors);
+                    }
+                    Err(error) => tracing::warn!(group = %group.name, %error, "cannot save the cursors of a share group"),
+                }
+            }
         }
     }
 
@@ -163,9 +185,11 @@ impl Broker {
             let lifetime = session.lifetime(self.config.limits.persistent_client_expiration);
             session.ends = lifetime.and_then(due);
             session.will_due = session.will.as_ref().and_then(|will| {
-                let delay = Duration::from_secs(u64::from(will.delay_s));
-                due(lifetime.map_or(delay, |l| delay.min(l)))
+                due(will_delay(will.delay_s, lifetime))
             });
+            if !session.is_persistent() {
+                session.ends = session.will_due.max(session.ends);
+            }
             if was_connected {
                 // The clock of its expiry must not start anew with every restart.
                 broken.push((session.client_id.clone(), self.store.base(&session)));
@@ -191,16 +215,17 @@ impl Broker {
     }
 }
 
+/// The will comes when its delay is over or the session ends, whichever is first; but where the session ends with
+/// its connection the delay still counts, as with Mosquitto, so that a client that is back soon is not mourned.
+fn will_delay(delay_s: u32, lifetime: Option<Duration>) -> Duration {
+    let delay = Duration::from_secs(u64::from(delay_s));
+    match lifetime {
+        Some(lifetime) if !lifetime.is_zero() => delay.min(lifetime),
+        _ => delay,
+    }
+}
+
 /// A client id for people to read.
 pub(crate) fn show(client_id: &[u8]) -> String {
     String::from_utf8_lossy(client_id).escape_debug().to_string()
-}
-
-/// Whether a reason for closing counts as a clean end.
-pub(crate) fn ended_by(reason: Option<ReasonCode>) -> Ended {
-    match reason {
-        Some(ReasonCode::Success) => Ended::Cleanly,
-        Some(ReasonCode::SessionTakenOver) => Ended::TakenOver,
-        _ => Ended::Badly,
-    }
 }

@@ -2,7 +2,7 @@
 //! follows, whether the tail feeds it or it reads on its own from a cursor.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use super::partition::Partition;
+use super::share::ShareGroup;
 use crate::message::{Message, PartitionId};
 use crate::subscriptions::Subscription;
 
@@ -133,6 +134,8 @@ pub(crate) struct Consumer {
     pub(super) room: Notify,
     /// Messages dropped for this consumer.
     pub(crate) dropped: AtomicU64,
+    /// Set when this is the consumer of a share group.
+    share: OnceLock<Weak<ShareGroup>>,
 }
 
 /// What a consumer had still to get from a partition, for a checkpoint.
@@ -159,7 +162,40 @@ impl Consumer {
             ready: Notify::new(),
             room: Notify::new(),
             dropped: AtomicU64::new(0),
+            share: OnceLock::new(),
         })
+    }
+
+    pub(super) fn set_share(&self, group: &Arc<ShareGroup>) {
+        let _ = self.share.set(Arc::downgrade(group));
+    }
+
+    /// Tells the reader that there is something to take.
+    pub(super) fn wake(&self) {
+        match self.share.get() {
+            None => self.ready.notify_one(),
+            Some(group) => {
+                if let Some(group) = group.upgrade() {
+                    group.wake();
+                }
+            }
+        }
+    }
+
+    /// Messages that wait.
+    pub(super) fn queued(&self) -> usize {
+        let inner = self.inner.lock();
+        inner.acked.len() + inner.unacked.len()
+    }
+
+    /// Puts messages back that were taken, before all others.
+    pub(super) fn put_back(&self, deliveries: Vec<Delivery>) {
+        let inner = &mut *self.inner.lock();
+        for d in deliveries.into_iter().rev() {
+            inner.bytes += d.message.publication.payload.len();
+            inner.acked.push_front((0, d));
+        }
+        inner.told = true;
     }
 
     /// Whether somebody reads the queue.
@@ -376,10 +412,11 @@ impl Consumer {
         let inner = &mut *self.inner.lock();
         inner.epoch += 1;
         inner.told = !(inner.retained.is_empty() && inner.acked.is_empty());
-        if inner.told {
+        let wake = inner.told;
+        self.online.store(true, Ordering::SeqCst);
+        if wake {
             self.ready.notify_one();
         }
-        self.online.store(true, Ordering::SeqCst);
     }
 
     /// Ends a connection: what was queued goes back to the cursors (QoS 0 is dropped), and the tail feeds it no

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use client::door::{Door, DoorError, TopicImage, TopicPartition};
 use futures_util::FutureExt;
 use hashbrown::HashMap;
-use parking_lot::RwLock;
+use mqtt_codec::QoS;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
-use super::consumer::{Consumer, Wake};
+use super::consumer::{Consumer, QueueLimits, Wake};
 use super::partition::{Partition, Partitions};
+use super::share::ShareGroup;
 use super::{pump, tail};
 use crate::message::{Message, PartitionId};
 use crate::route::{Routes, is_routed};
@@ -28,6 +31,8 @@ pub(crate) struct Hub {
     /// Consumers with a connection: those a new topic may concern.
     online: RwLock<HashMap<u64, Arc<Consumer>>>,
     stopped: watch::Sender<bool>,
+    shares: Mutex<HashMap<Box<str>, Arc<ShareGroup>>>,
+    share_limits: QueueLimits,
 }
 
 impl std::fmt::Debug for Hub {
@@ -37,7 +42,7 @@ impl std::fmt::Debug for Hub {
 }
 
 impl Hub {
-    pub(crate) fn new(door: Arc<dyn Door>, routes: Routes, stats: Arc<Stats>) -> Arc<Self> {
+    pub(crate) fn new(door: Arc<dyn Door>, routes: Routes, stats: Arc<Stats>, share_limits: QueueLimits) -> Arc<Self> {
         let topics = door.topics();
         Arc::new(Self {
             door,
@@ -48,6 +53,8 @@ impl Hub {
             topics,
             online: RwLock::default(),
             stopped: watch::channel(false).0,
+            shares: Mutex::default(),
+            share_limits,
         })
     }
 
@@ -117,28 +124,104 @@ impl Hub {
     }
 
     /// Adds a subscription to an online consumer.
-    pub(crate) fn subscribe(self: &Arc<Self>, consumer: &Arc<Consumer>, filter: &str, s: Arc<Subscription>) {
+    pub(crate) fn subscribe(
+        self: &Arc<Self>,
+        consumer: &Arc<Consumer>,
+        filter: &str,
+        s: Arc<Subscription>,
+        persistent: bool,
+    ) {
         consumer.put_subscription(filter, s.clone());
+        if s.shared {
+            let group = self.share_group(filter, &s);
+            if group.enter(consumer, true, persistent) {
+                self.connect_known(&group.consumer);
+            }
+            return;
+        }
         self.subscriptions.insert(consumer, s.clone());
         self.follow_filter(consumer, &s, &self.image());
+    }
+
+    /// The group of a shared filter; a new one starts where its first member's subscription does.
+    fn share_group(&self, name: &str, s: &Arc<Subscription>) -> Arc<ShareGroup> {
+        let mut shares = self.shares.lock();
+        if let Some(group) = shares.get(name) {
+            return group.clone();
+        }
+        let consumer = Consumer::new(Bytes::new(), self.share_limits);
+        let subscription = Arc::new(Subscription {
+            filter: s.filter.clone(),
+            qos: QoS::ExactlyOnce,
+            no_local: false,
+            retain_as_published: true,
+            retain_handling: 0,
+            id: None,
+            shared: false,
+            starts: s.starts.clone(),
+        });
+        consumer.put_subscription(&s.filter, subscription.clone());
+        self.subscriptions.insert(&consumer, subscription);
+        let group = ShareGroup::new(name, consumer);
+        shares.insert(name.into(), group.clone());
+        group
+    }
+
+    /// The share groups that a consumer is a member of.
+    pub(crate) fn shares_of(&self, consumer: &Consumer) -> Vec<Arc<ShareGroup>> {
+        let shares = self.shares.lock();
+        let names = consumer.subscriptions().into_iter().filter(|(_, s)| s.shared);
+        names.filter_map(|(name, _)| shares.get(&name).cloned()).collect()
+    }
+
+    /// All share groups.
+    pub(crate) fn shares(&self) -> Vec<Arc<ShareGroup>> {
+        self.shares.lock().values().cloned().collect()
+    }
+
+    /// The share group with this name.
+    pub(crate) fn share(&self, name: &str) -> Option<Arc<ShareGroup>> {
+        self.shares.lock().get(name).cloned()
+    }
+
+    fn leave_share(&self, group: &Arc<ShareGroup>, consumer: &Consumer) {
+        if group.pause(consumer) && group.consumer.is_online() {
+            self.disconnect(&group.consumer);
+        }
+        let mut shares = self.shares.lock();
+        if group.leave(consumer) {
+            shares.remove(&group.name);
+            drop(shares);
+            self.remove(&group.consumer);
+        }
     }
 
     /// Adds the subscriptions of a session that was read from the log; it is offline.
     pub(crate) fn restore(&self, consumer: &Arc<Consumer>, filter: &str, s: Arc<Subscription>) {
         consumer.put_subscription(filter, s.clone());
+        if s.shared {
+            self.share_group(filter, &s).enter(consumer, false, true);
+            return;
+        }
         self.subscriptions.insert(consumer, s);
     }
 
     /// Removes a subscription; `false` when there was none.
     pub(crate) fn unsubscribe(self: &Arc<Self>, consumer: &Arc<Consumer>, filter: &str) -> bool {
         let Some(gone) = consumer.take_subscription(filter) else { return false };
+        if gone.shared {
+            if let Some(group) = self.share(filter) {
+                self.leave_share(&group, consumer);
+            }
+            return true;
+        }
         self.subscriptions.remove(consumer, &gone.filter);
         let rest = consumer.subscriptions();
         let image = self.image();
         for partition in consumer.known_partitions() {
             let needed = image
                 .get(&partition.name.topic)
-                .is_some_and(|topic| rest.iter().any(|(_, s)| self.routes.follows(&s.filter, topic)));
+                .is_some_and(|topic| rest.iter().any(|(_, s)| !s.shared && self.routes.follows(&s.filter, topic)));
             if !needed && consumer.unfollow(partition.id) {
                 Self::leave(&partition);
             }
@@ -151,29 +234,52 @@ impl Hub {
     /// # Errors
     /// When the log cannot say where a partition ends; the consumer is offline then.
     pub(crate) async fn connect(self: &Arc<Self>, consumer: &Arc<Consumer>) -> Result<(), DoorError> {
+        let groups = self.shares_of(consumer);
+        for c in groups.iter().map(|g| &g.consumer).chain([consumer]) {
+            let starts = self.starting_points(c);
+            self.learn_ends(starts.values().map(|(p, _)| p)).await?;
+        }
+        self.connect_known(consumer);
+        for group in groups {
+            if group.enter(consumer, true, false) {
+                self.connect_known(&group.consumer);
+            }
+        }
+        Ok(())
+    }
+
+    /// Connects a consumer when the ends of its partitions are known.
+    fn connect_known(self: &Arc<Self>, consumer: &Arc<Consumer>) {
+        consumer.go_online();
+        self.online.write().insert(consumer.id, consumer.clone());
+        for (partition, start) in self.starting_points(consumer).values() {
+            // After a pause QoS 0 messages count from now on.
+            self.follow(consumer, partition, *start, partition.end());
+        }
+    }
+
+    fn starting_points(&self, consumer: &Consumer) -> HashMap<PartitionId, (Arc<Partition>, i64)> {
         let image = self.image();
         // A partition met for the first time starts where the earliest of the subscriptions does.
         let mut starts: HashMap<PartitionId, (Arc<Partition>, i64)> = HashMap::new();
-        for (_, s) in consumer.subscriptions() {
+        for (_, s) in consumer.subscriptions().into_iter().filter(|(_, s)| !s.shared) {
             for partition in self.partitions_of(&s.filter, &image) {
                 let start = s.start(partition.id);
                 let known = starts.entry(partition.id).or_insert_with(|| (partition, start));
                 known.1 = known.1.min(start);
             }
         }
-        self.learn_ends(starts.values().map(|(p, _)| p)).await?;
-        consumer.go_online();
-        self.online.write().insert(consumer.id, consumer.clone());
-        for (partition, start) in starts.values() {
-            // After a pause QoS 0 messages count from now on.
-            self.follow(consumer, partition, *start, partition.end());
-        }
-        Ok(())
+        starts
     }
 
     /// Disconnects a consumer: what it had not taken is left to its cursors.
     pub(crate) fn disconnect(&self, consumer: &Arc<Consumer>) {
         self.online.write().remove(&consumer.id);
+        for group in self.shares_of(consumer) {
+            if group.pause(consumer) && group.consumer.is_online() {
+                self.disconnect(&group.consumer);
+            }
+        }
         for partition in consumer.go_offline() {
             Self::leave(&partition);
         }
@@ -183,9 +289,14 @@ impl Hub {
 
     /// Ends a consumer that is disconnected.
     pub(crate) fn remove(&self, consumer: &Arc<Consumer>) {
+        for group in self.shares_of(consumer) {
+            self.leave_share(&group, consumer);
+        }
         for (filter, s) in consumer.subscriptions() {
             consumer.take_subscription(&filter);
-            self.subscriptions.remove(consumer, &s.filter);
+            if !s.shared {
+                self.subscriptions.remove(consumer, &s.filter);
+            }
         }
         consumer.clear();
     }
@@ -196,7 +307,7 @@ impl Hub {
         subscription: &Subscription,
         image: &TopicImage,
     ) {
-        if !consumer.is_online() {
+        if !consumer.is_online() || subscription.shared {
             return;
         }
         for partition in self.partitions_of(&subscription.filter, image) {
@@ -298,7 +409,7 @@ impl Hub {
             }
             let Some(delivery) = r.consumer.delivery(message, None, r.subscriptions.iter()) else { continue };
             if r.consumer.offer_local(delivery) == Wake::Reader {
-                r.consumer.ready.notify_one();
+                r.consumer.wake();
             }
         }
     }

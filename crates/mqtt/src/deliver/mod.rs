@@ -5,8 +5,10 @@ mod consumer;
 mod hub;
 mod partition;
 mod pump;
+mod share;
 mod tail;
 
-pub(crate) use consumer::{Consumer, Delivery, QueueLimits};
+pub(crate) use consumer::{Consumer, Cursor, Delivery, QueueLimits};
 pub(crate) use hub::Hub;
 pub(crate) use partition::Partition;
+pub(crate) use share::ShareGroup;

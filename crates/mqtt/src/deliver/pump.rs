@@ -90,7 +90,7 @@ async fn step(
         loop {
             match consumer.pump_in(epoch, partition.id, offset, delivery) {
                 Ok(None) => return Ok(None),
-                Ok(Some(Wake::Reader)) => consumer.ready.notify_one(),
+                Ok(Some(Wake::Reader)) => consumer.wake(),
                 Ok(Some(_)) => {}
                 Err(back) => {
                     consumer.room.notified().await;

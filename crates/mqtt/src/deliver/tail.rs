@@ -84,7 +84,7 @@ fn hand_out(
     partition.set_position(next - 1);
     partition.note_end(next);
     for reader in readers {
-        reader.ready.notify_one();
+        reader.wake();
     }
     next
 }

@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 use super::listener::Listener;
 use super::outbuf::OutBuf;
 use crate::broker::{Broker, Located, reason_of};
-use crate::deliver::Delivery;
+use crate::deliver::{Delivery, ShareGroup};
 use crate::message::now_ms;
 use crate::packet::connect;
 use crate::session::record::SlotState;
@@ -50,6 +50,9 @@ pub(crate) enum Close {
     Gone(String),
     /// We end it: reason for the client, words for the log.
     Error(ReasonCode, String),
+    /// We end it without a word to the client, as Mosquitto does for wrong acknowledgements and packets that no
+    /// client sends.
+    Quiet(String),
 }
 
 impl Close {
@@ -70,7 +73,19 @@ impl Close {
 
 impl From<DecodeError> for Close {
     fn from(e: DecodeError) -> Self {
-        Self::Error(e.reason(), e.to_string())
+        use PacketType as P;
+        let packet = match &e {
+            DecodeError::Invalid { packet, .. } | DecodeError::Unexpected { packet, .. } => Some(*packet),
+            _ => None,
+        };
+        // Where the specification leaves a choice, Mosquitto's.
+        let reason = match (packet, &e) {
+            (Some(P::Subscribe | P::Unsubscribe), _) => ReasonCode::MalformedPacket,
+            (Some(P::Publish), DecodeError::Invalid { field: "topic name", .. }) => ReasonCode::ProtocolError,
+            (Some(P::Publish | P::Disconnect | P::Auth), _) | (None, _) => e.reason(),
+            _ => return Self::Quiet(e.to_string()),
+        };
+        Self::Error(reason, e.to_string())
     }
 }
 
@@ -105,6 +120,8 @@ pub(crate) struct Connection {
     pub(crate) receive_maximum: u16,
     /// The session holds a no-local subscription.
     pub(crate) no_local: bool,
+    /// The share groups the session is a member of.
+    pub(crate) shares: Vec<Arc<ShareGroup>>,
     pub(crate) keep_alive: Option<Duration>,
     /// The client's maximum packet size, bytes.
     pub(crate) packet_size_max: usize,
@@ -172,6 +189,7 @@ pub(crate) async fn serve(broker: Arc<Broker>, listener: Arc<Listener>, stream: 
     let receiving = session.inbound.len();
     let mut connection = Connection {
         no_local: session.consumer.has_no_local(),
+        shares: broker.hub.shares_of(&session.consumer),
         listener,
         session,
         version,
@@ -194,9 +212,20 @@ pub(crate) async fn serve(broker: Arc<Broker>, listener: Arc<Listener>, stream: 
         broker: broker.clone(),
     };
     connection.session.outbound.set_window(window);
+    connection.session.inbound.new_connection();
     connection.send(&Packet::ConnAck(Box::new(connack)));
+    let connack_fits = connection.output.len() <= packet_size_max;
+    if !connack_fits {
+        connection.output = OutBuf::default();
+    }
     // A panic must cost this connection only, and not its session.
-    let run = std::panic::AssertUnwindSafe(connection.run());
+    let run = std::panic::AssertUnwindSafe(async {
+        if connack_fits {
+            connection.run().await
+        } else {
+            Close::Quiet("CONNACK is larger than the client's maximum packet size".to_owned())
+        }
+    });
     let close = tokio::select! {
         biased;
         reason = &mut kick => {
@@ -221,15 +250,16 @@ async fn read_connect(
     stream: &TcpStream,
 ) -> Result<Option<Packet>, Close> {
     loop {
-        // A copy, because a refusal has to look at the bytes once more.
-        let mut bytes = input.clone();
-        if let Some(packet) = decoder.decode(&mut bytes)? {
+        if let mqtt_codec::Framing::Whole(_) = decoder.peek(input)? {
+            // A copy, because a refusal has to look at the bytes once more.
+            let mut bytes = input.clone();
+            let packet = decoder.decode(&mut bytes)?;
             Stats::add(&broker.stats.packets_received, 1);
             *input = bytes;
-            return Ok(Some(packet));
+            return Ok(packet);
         }
         stream.readable().await.map_err(|e| Close::io(&e))?;
-        input.reserve(1024);
+        input.reserve(if input.is_empty() { 512 } else { READ_BYTES });
         match stream.try_read_buf(input) {
             Ok(0) => return Ok(None),
             Ok(n) => Stats::add(&broker.stats.bytes_received, n),
@@ -514,16 +544,48 @@ impl Connection {
             let taken = deliveries.len();
             let now = now_ms();
             for delivery in deliveries.drain(..) {
-                self.deliver(delivery, now);
+                self.deliver(delivery, None, now);
             }
             self.deliveries = deliveries;
             if taken < TAKE {
+                break;
+            }
+        }
+        for at in 0..self.shares.len() {
+            if self.output.is_full() {
                 return;
             }
+            let Some(group) = self.shares.get(at).cloned() else { return };
+            let mut deliveries = std::mem::take(&mut self.deliveries);
+            group.take(self.session.outbound.room(), &mut deliveries);
+            for delivery in deliveries.drain(..) {
+                self.deliver_shared(delivery, &group);
+            }
+            self.deliveries = deliveries;
         }
     }
 
-    fn deliver(&mut self, delivery: Delivery, now_ms: i64) {
+    /// Sends what was taken from a share group, as this member's own subscription says.
+    fn deliver_shared(&mut self, mut delivery: Delivery, group: &Arc<ShareGroup>) {
+        let Some(own) = self.session.consumer.subscription(&group.name) else {
+            group.give_back(vec![delivery]);
+            return;
+        };
+        let taken = delivery.message.position.filter(|_| delivery.qos != QoS::AtMostOnce);
+        delivery.qos = delivery.qos.min(own.qos);
+        delivery.retain &= own.retain_as_published;
+        delivery.subscription_ids = own.id.into_iter().collect();
+        let acknowledged = delivery.qos != QoS::AtMostOnce;
+        let under_way = self.session.outbound.len();
+        self.deliver(delivery, acknowledged.then(|| group.clone()), now_ms());
+        // Sent with QoS 0, or dropped: nothing will be acknowledged.
+        let over = !acknowledged || self.session.outbound.len() == under_way;
+        if let Some(at) = taken.filter(|_| over) {
+            group.done(at);
+        }
+    }
+
+    fn deliver(&mut self, delivery: Delivery, share: Option<Arc<ShareGroup>>, now_ms: i64) {
         if delivery.qos == QoS::AtMostOnce {
             self.send_publish(None, &delivery.into(), false);
             return;
@@ -531,11 +593,13 @@ impl Connection {
         self.session.dirty = true;
         if delivery.message.life_left(now_ms).is_none() || self.is_too_large(&delivery) {
             // As with Mosquitto it has used up its packet identifier.
-            self.session.outbound.skip_id();
+            if !delivery.from_retained {
+                self.session.outbound.skip_id();
+            }
             Stats::add(&self.broker.stats.publish_dropped, 1);
             return;
         }
-        let origin = Origin::from(delivery);
+        let origin = Origin { share, ..Origin::from(delivery) };
         let durable = self.session.is_persistent() && origin.position.is_some();
         let (id, next) = self.session.outbound.admit(origin.clone(), durable);
         match next {
@@ -670,6 +734,7 @@ impl Connection {
         match &close {
             Close::Disconnected => tracing::debug!(client = %self.name(), "client disconnected"),
             Close::Gone(why) => tracing::info!(client = %self.name(), peer = %self.peer, why, "client gone"),
+            Close::Quiet(why) => tracing::info!(client = %self.name(), peer = %self.peer, why, "client closed"),
             Close::Error(reason, why) => {
                 tracing::info!(client = %self.name(), peer = %self.peer, %reason, why, "client closed");
             }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mqtt_codec::{
@@ -96,7 +96,7 @@ pub(crate) async fn enter(
     }
     let (client_id, assigned) = client_id(listener, &packet)?;
     authenticate(broker, listener, &packet, &client_id, peer)?;
-    let will = will(broker, listener, packet.will)?;
+    let will = will(broker, listener, packet.will, version)?;
 
     let asked_expiry = match version {
         ProtocolVersion::V5 => packet.properties.session_expiry_interval.unwrap_or(0),
@@ -154,7 +154,6 @@ pub(crate) async fn enter(
             maximum_packet_size: (limits.max_packet_size < mqtt_codec::PACKET_SIZE_MAX - 4)
                 .then_some(limits.max_packet_size),
             receive_maximum: (receive_maximum < u16::MAX).then_some(receive_maximum),
-            shared_subscription_available: Some(false),
             maximum_qos: QoS::from_u8(rules.max_qos).filter(|q| *q != QoS::ExactlyOnce),
             session_expiry_interval: (session.expiry_s != asked_expiry).then_some(session.expiry_s),
             ..ConnAckProperties::default()
@@ -236,7 +235,12 @@ fn authenticate(
 }
 
 /// The will as it will be published.
-fn will(broker: &Broker, listener: &Listener, asked: Option<AskedWill>) -> Result<Option<Will>, Refused> {
+fn will(
+    broker: &Broker,
+    listener: &Listener,
+    asked: Option<AskedWill>,
+    version: ProtocolVersion,
+) -> Result<Option<Will>, Refused> {
     let Some(asked) = asked else { return Ok(None) };
     if asked.qos.as_u8() > listener.config.max_qos {
         return Err(Refused::new(ReasonCode::QosNotSupported, "will with a QoS that is switched off"));
@@ -246,6 +250,10 @@ fn will(broker: &Broker, listener: &Listener, asked: Option<AskedWill>) -> Resul
     }
     if asked.topic.split('/').count() > broker.config.limits.max_topic_levels {
         return Err(Refused::new(ReasonCode::TopicNameInvalid, "will topic with too many levels"));
+    }
+    if broker.config.message_size_limit.is_some_and(|max| asked.payload.len() > max) {
+        let reason = if version.is_v5() { ReasonCode::PacketTooLarge } else { ReasonCode::NotAuthorized };
+        return Err(Refused::new(reason, "will over message_size_limit"));
     }
     let p = &asked.properties;
     let mut properties = Vec::new();
@@ -289,10 +297,15 @@ async fn take_session(
     };
     let mut replaced = None;
     if let Some(mut old) = old {
-        let over = clean_start || !old.is_persistent();
+        let expired = old.ends.is_some_and(|at| at <= Instant::now());
+        let over = clean_start || !old.is_persistent() || expired;
         if over {
-            // Its session ends here, so its will is due; otherwise the client is back in time.
-            broker.publish_will_now(&mut old).await;
+            // As with Mosquitto: a will without a delay is due when its session ends by a takeover, one with a
+            // delay never comes once the client is back.
+            let waits = old.will_due.is_some() || old.will.as_ref().is_some_and(|w| w.delay_s > 0);
+            if !waits {
+                broker.publish_will_now(&mut old).await;
+            }
             replaced = Some(old);
         } else {
             old.will_due = None;
@@ -322,7 +335,7 @@ async fn take_session(
     if expiry_s > 0 && replaced.is_none() && broker.registry.len() > broker.config.limits.max_sessions {
         return Err(Refused::new(ReasonCode::QuotaExceeded, "too many sessions"));
     }
-    let consumer = Consumer::new(seat.client_id.clone(), broker.queue_limits());
+    let consumer = Consumer::new(seat.client_id.clone(), broker.queue_limits);
     let mut random = [0u8; 8];
     getrandom::fill(&mut random).map_err(|_| Refused::new(ReasonCode::ServerUnavailable, "no randomness"))?;
     let mut session = Session::new(seat.client_id.clone(), u64::from_be_bytes(random), consumer);

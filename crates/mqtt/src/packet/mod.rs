@@ -32,8 +32,8 @@ impl Connection {
             Packet::Disconnect(d) => self.handle_disconnect(&d),
             // Without an authentication method in CONNECT there is nothing to go on with.
             Packet::Auth(_) => Err(Close::protocol("AUTH without an authentication method")),
-            Packet::Connect(_) => Err(Close::protocol("a second CONNECT")),
-            other => Err(Close::protocol(&format!("{} from a client", other.packet_type()))),
+            Packet::Connect(_) => Err(Close::Quiet("a second CONNECT".to_owned())),
+            other => Err(Close::Quiet(format!("{} from a client", other.packet_type()))),
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::session::Acked;
 impl Connection {
     pub(super) fn handle_pubcomp(&mut self, ack: &Ack) -> Result<(), Close> {
         match self.session.outbound.pubcomp(ack.packet_id) {
-            Acked::Wrong => Err(Close::protocol("PUBCOMP before PUBREL")),
+            Acked::Wrong => Err(Close::Quiet("PUBCOMP before PUBREL".to_owned())),
             Acked::Unknown => {
                 tracing::debug!(client = %self.name(), id = %ack.packet_id, "PUBCOMP for an unknown packet identifier");
                 Ok(())

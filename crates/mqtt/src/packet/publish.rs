@@ -36,6 +36,7 @@ impl Connection {
                         return Ok(());
                     }
                     Step2::Wait => return Ok(()),
+                    Step2::TooOften => return Err(Close::protocol("the same QoS 2 PUBLISH again and again")),
                 }
             }
             self.receiving += 1;

@@ -9,8 +9,8 @@ use crate::session::record::SlotState;
 impl Connection {
     pub(super) fn handle_pubrec(&mut self, ack: &Ack) -> Result<(), Close> {
         match self.session.outbound.pubrec(ack.packet_id, ack.reason.is_error()) {
-            Acked::Wrong => Err(Close::protocol("PUBREC for a publish that has none")),
-            Acked::Done(_) => {
+            Acked::Wrong => Err(Close::Quiet("PUBREC for a publish that has none".to_owned())),
+            Acked::Done => {
                 self.session.dirty = true;
                 Ok(())
             }

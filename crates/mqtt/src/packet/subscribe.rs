@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use mqtt_codec::{Packet, QoS, ReasonCode, RetainHandling, SubAck, Subscribe, Subscription as Asked, topic};
+use mqtt_codec::topic::SharedFilter;
+use mqtt_codec::{Packet, QoS, ReasonCode, RetainHandling, SubAck, Subscribe, Subscription as Asked};
 
 use crate::net::{Close, Connection};
 use crate::subscriptions::Subscription;
@@ -29,7 +30,8 @@ impl Connection {
                         RetainHandling::DoNotSend => false,
                         RetainHandling::Send => true,
                     };
-                    if send && self.broker.config.limits.retain_available {
+                    // A share group gets no retained messages.
+                    if send && !granted.shared && self.broker.config.limits.retain_available {
                         retained.push(granted);
                     }
                 }
@@ -37,6 +39,7 @@ impl Connection {
             }
         }
         self.no_local = self.session.consumer.has_no_local();
+        self.shares = self.broker.hub.shares_of(&self.session.consumer);
         if self.session.is_persistent() {
             let parts =
                 vec![self.broker.store.base(&self.session), self.broker.store.checkpoint(&mut self.session)];
@@ -64,13 +67,14 @@ impl Connection {
     ) -> Result<(Arc<Subscription>, bool), ReasonCode> {
         let limits = &self.broker.config.limits;
         // To MQTT 3 it is a filter like any other, which matches nothing.
-        if self.version.is_v5() && topic::is_shared(&asked.filter) {
-            return Err(self.failure(ReasonCode::SharedSubscriptionsNotSupported));
-        }
-        let filter: Box<str> = match &self.listener.config.mount_point {
-            Some(mount) => format!("{mount}{}", asked.filter).into(),
-            None => asked.filter.as_str().into(),
+        let shared = SharedFilter::parse(&asked.filter).filter(|_| self.version.is_v5());
+        let mount = self.listener.config.mount_point.as_deref().unwrap_or_default();
+        let plain: Box<str> = format!("{mount}{}", shared.map_or(asked.filter.as_str(), |s| s.filter)).into();
+        let filter: Box<str> = match shared {
+            Some(s) => format!("$share/{}/{plain}", s.group).into(),
+            None => plain.clone(),
         };
+        let shared = shared.is_some();
         let consumer = self.session.consumer.clone();
         let old = consumer.subscription(&filter);
         if old.is_none() && consumer.subscription_count() >= limits.max_subscriptions {
@@ -80,22 +84,24 @@ impl Connection {
         // Replacing a subscription loses nothing: it goes on where the old one began.
         let starts = match old {
             Some(old) => old.starts.clone(),
-            None => self.broker.hub.starts(&filter).await.map_err(|error| {
+            None => self.broker.hub.starts(&plain).await.map_err(|error| {
                 tracing::warn!(client = %self.name(), %error, "cannot subscribe");
                 self.failure(ReasonCode::ImplementationSpecificError)
             })?,
         };
         let max_qos = QoS::from_u8(self.listener.config.max_qos).unwrap_or_default();
         let subscription = Arc::new(Subscription {
-            filter: filter.clone(),
+            filter: plain,
             qos: asked.qos.min(max_qos),
             no_local: asked.no_local,
             retain_as_published: asked.retain_as_published,
             retain_handling: asked.retain_handling as u8,
             id,
+            shared,
             starts,
         });
-        self.broker.hub.subscribe(&consumer, &filter, subscription.clone());
+        let persistent = self.session.is_persistent();
+        self.broker.hub.subscribe(&consumer, &filter, subscription.clone(), persistent);
         Ok((subscription, new))
     }
 

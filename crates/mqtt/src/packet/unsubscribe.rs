@@ -1,5 +1,6 @@
 //! UNSUBSCRIBE.
 
+use mqtt_codec::topic::SharedFilter;
 use mqtt_codec::{Packet, ReasonCode, UnsubAck, Unsubscribe};
 
 use crate::net::{Close, Connection};
@@ -11,15 +12,17 @@ impl Connection {
         let mut any = false;
         let mut reasons = Vec::with_capacity(u.filters.len());
         for filter in &u.filters {
-            let filter = match &self.listener.config.mount_point {
-                Some(mount) => format!("{mount}{filter}"),
-                None => filter.clone(),
+            let mount = self.listener.config.mount_point.as_deref().unwrap_or_default();
+            let filter = match SharedFilter::parse(filter).filter(|_| self.version.is_v5()) {
+                Some(s) => format!("$share/{}/{mount}{}", s.group, s.filter),
+                None => format!("{mount}{filter}"),
             };
             let gone = self.broker.hub.unsubscribe(&consumer, &filter);
             any |= gone;
             reasons.push(if gone { ReasonCode::Success } else { ReasonCode::NoSubscriptionExisted });
         }
         self.no_local = consumer.has_no_local();
+        self.shares = self.broker.hub.shares_of(&consumer);
         if any && self.session.is_persistent() {
             let parts =
                 vec![self.broker.store.base(&self.session), self.broker.store.checkpoint(&mut self.session)];

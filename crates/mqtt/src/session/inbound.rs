@@ -1,6 +1,6 @@
 //! QoS 2 publishes on their way in: from PUBLISH to PUBCOMP.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use mqtt_codec::PacketId;
 
 /// Where an inbound QoS 2 publish stands.
@@ -23,6 +23,8 @@ pub(crate) enum Step2 {
     Again,
     /// It is being stored: PUBREC will come.
     Wait,
+    /// It came too often on one connection, on which nothing may be sent again at all.
+    TooOften,
 }
 
 /// What to do with a PUBREL.
@@ -41,9 +43,16 @@ pub(crate) enum Rel {
 #[derive(Debug, Default)]
 pub(crate) struct Inbound {
     packets: HashMap<PacketId, State>,
+    /// Those that were answered again on this connection.
+    repeated: HashSet<PacketId>,
 }
 
 impl Inbound {
+    /// A new connection begins.
+    pub(crate) fn new_connection(&mut self) {
+        self.repeated.clear();
+    }
+
     /// A QoS 2 PUBLISH came.
     pub(crate) fn publish(&mut self, id: PacketId) -> Step2 {
         match self.packets.get(&id) {
@@ -53,7 +62,9 @@ impl Inbound {
             }
             Some(State::Storing) => Step2::Wait,
             // A release in progress means the sender reused the id too early; it stays one publish.
-            Some(State::Received | State::Releasing) => Step2::Again,
+            Some(State::Received | State::Releasing) => {
+                if self.repeated.insert(id) { Step2::Again } else { Step2::TooOften }
+            }
         }
     }
 
@@ -80,6 +91,7 @@ impl Inbound {
 
     /// The release is written; PUBCOMP goes out.
     pub(crate) fn released(&mut self, id: PacketId) {
+        self.repeated.remove(&id);
         self.packets.remove(&id);
     }
 
@@ -118,6 +130,9 @@ mod tests {
         assert_eq!(s.publish(id(7)), Step2::Store);
         assert_eq!(s.publish(id(7)), Step2::Wait);
         s.stored(id(7), true);
+        assert_eq!(s.publish(id(7)), Step2::Again);
+        assert_eq!(s.publish(id(7)), Step2::TooOften);
+        s.new_connection();
         assert_eq!(s.publish(id(7)), Step2::Again);
         assert_eq!(s.pubrel(id(7)), Rel::Release);
         assert_eq!(s.pubrel(id(7)), Rel::Wait);

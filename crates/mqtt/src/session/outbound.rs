@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mqtt_codec::{PacketId, QoS};
 
-use crate::deliver::Delivery;
+use crate::deliver::{Delivery, ShareGroup};
 use crate::message::{Message, Position};
 
 /// What is being sent. The message of one restored from the log is read when the session resumes.
@@ -23,6 +23,8 @@ pub(crate) struct Origin {
     pub(crate) subscription_ids: Vec<u32>,
     /// Its position is in `__mqtt_retained`.
     pub(crate) from_retained: bool,
+    /// It was taken from this share group.
+    pub(crate) share: Option<Arc<ShareGroup>>,
 }
 
 impl From<Delivery> for Origin {
@@ -34,6 +36,7 @@ impl From<Delivery> for Origin {
             retain: d.retain,
             subscription_ids: d.subscription_ids,
             from_retained: d.from_retained,
+            share: None,
         }
     }
 }
@@ -77,7 +80,7 @@ pub(crate) enum Next {
 #[derive(Debug)]
 pub(crate) enum Acked {
     /// The delivery is over.
-    Done(Box<Entry>),
+    Done,
     /// PUBREC: send PUBREL.
     Release,
     /// PUBREC: write this slot, then send PUBREL.
@@ -128,6 +131,35 @@ impl Outbound {
     /// Publishes under way.
     pub(crate) fn len(&self) -> usize {
         self.under_way.len()
+    }
+
+    /// Takes out QoS 1 publishes that came from share groups: the session ends, and others shall get them.
+    pub(crate) fn give_back_shared(&mut self) {
+        let mut by_group: Vec<(Arc<ShareGroup>, Vec<Delivery>)> = Vec::new();
+        for e in self.under_way.drain(..) {
+            let (Some(group), Some(message)) = (e.origin.share, e.origin.message) else { continue };
+            if e.origin.qos != QoS::AtLeastOnce {
+                // It may have arrived; the specification says that nobody else gets it.
+                if let Some(at) = message.position {
+                    group.done(at);
+                }
+                continue;
+            }
+            let d = Delivery {
+                qos: message.publication.qos,
+                retain: message.publication.retain,
+                message,
+                subscription_ids: Vec::new(),
+                from_retained: false,
+            };
+            match by_group.iter_mut().find(|(g, _)| Arc::ptr_eq(g, &group)) {
+                Some((_, list)) => list.push(d),
+                None => by_group.push((group, vec![d])),
+            }
+        }
+        for (group, list) in by_group {
+            group.give_back(list);
+        }
     }
 
     /// Publishes under way, in order.
@@ -183,10 +215,13 @@ impl Outbound {
     fn finish(&mut self, id: PacketId) -> Acked {
         let Some(at) = self.under_way.iter().position(|e| e.id == id) else { return Acked::Unknown };
         let Some(entry) = self.under_way.remove(at) else { return Acked::Unknown };
+        if let (Some(group), Some(at)) = (&entry.origin.share, entry.origin.position) {
+            group.done(at);
+        }
         if let Some(used) = entry.slot.and_then(|s| self.slots_used.get_mut(usize::from(s))) {
             *used = false;
         }
-        Acked::Done(Box::new(entry))
+        Acked::Done
     }
 
     /// The slot of a delivery is in the log: PUBLISH may go out. `None` when there is no such delivery.
@@ -335,6 +370,7 @@ mod tests {
             retain: false,
             subscription_ids: Vec::new(),
             from_retained: false,
+            share: None,
         }
     }
 
@@ -355,7 +391,7 @@ mod tests {
         s.set_window(10);
         assert_eq!(s.admit(origin(QoS::AtLeastOnce), true), (id(1), Next::Send));
         assert_eq!(s.admit(origin(QoS::AtLeastOnce), true), (id(2), Next::Send));
-        assert!(matches!(s.puback(id(1)), Acked::Done(_)));
+        assert!(matches!(s.puback(id(1)), Acked::Done));
         s.restore_next_id(id(65_535));
         assert_eq!(s.admit(origin(QoS::AtLeastOnce), true).0, id(65_535));
         assert_eq!(s.admit(origin(QoS::AtLeastOnce), true).0, id(1));
@@ -378,7 +414,7 @@ mod tests {
         assert!(s.release_stored(id(1)));
         assert!(matches!(s.pubrec(id(1), false), Acked::Release));
         assert_eq!(text(&s.resume()), "pubrel 1, publish 2");
-        assert!(matches!(s.pubcomp(id(1)), Acked::Done(_)));
+        assert!(matches!(s.pubcomp(id(1)), Acked::Done));
         assert!(matches!(s.pubcomp(id(1)), Acked::Unknown));
         assert_eq!(s.admit(origin(QoS::ExactlyOnce), true), (id(3), Next::Store(0)));
     }
@@ -391,7 +427,7 @@ mod tests {
         assert_eq!(s.room(), 0);
         assert_eq!(text(&s.resume()), "publish 1 dup");
         assert!(matches!(s.pubrec(id(1), false), Acked::Release));
-        assert!(matches!(s.pubcomp(id(1)), Acked::Done(_)));
+        assert!(matches!(s.pubcomp(id(1)), Acked::Done));
     }
 
     #[test]
@@ -399,7 +435,7 @@ mod tests {
         let mut s = Outbound::default();
         s.set_window(1);
         s.admit(origin(QoS::ExactlyOnce), false);
-        assert!(matches!(s.pubrec(id(1), true), Acked::Done(_)));
+        assert!(matches!(s.pubrec(id(1), true), Acked::Done));
         assert_eq!(s.len(), 0);
     }
 

@@ -2,7 +2,8 @@
 //!
 //! All records of a client id are in one partition, so the log keeps their order. Keys: the client id for the
 //! session itself; the client id, a zero byte and `c` for its checkpoint; … `i` and two bytes for a packet
-//! identifier of an inbound QoS 2 publish; … `o` and two bytes for a slot of an outbound one. (A client id
+//! identifier of an inbound QoS 2 publish; … `o` and two bytes for a slot of an outbound one; a shared filter, a zero
+//! byte and `g` for the cursors of a share group. (A client id
 //! holds no zero byte.) Values begin with a version and the session's generation: parts of another generation
 //! than the session's are leftovers. Integers are big-endian, strings and byte strings have a length before them.
 
@@ -64,6 +65,8 @@ pub(crate) struct InFlight {
     pub(crate) offset: i64,
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
+    /// Its place has nothing to do with the session's own cursors: it came from the retained messages or through a
+    /// share group.
     pub(crate) from_retained: bool,
     pub(crate) subscription_ids: Vec<u32>,
 }
@@ -96,6 +99,8 @@ pub(crate) enum Key {
     Checkpoint,
     Inbound(u16),
     Slot(u16),
+    /// The checkpoint of a share group; the key's client id is the shared filter.
+    Group,
 }
 
 impl Key {
@@ -106,6 +111,7 @@ impl Key {
         match self {
             Self::Base => {}
             Self::Checkpoint => key.put_slice(b"\0c"),
+            Self::Group => key.put_slice(b"\0g"),
             Self::Inbound(n) => {
                 key.put_slice(b"\0i");
                 key.put_u16(*n);
@@ -123,6 +129,7 @@ impl Key {
         let Some(zero) = key.iter().position(|b| *b == 0) else { return Some((key.clone(), Self::Base)) };
         let part = match key.get(zero + 1..)? {
             b"c" => Self::Checkpoint,
+            b"g" => Self::Group,
             [b'i', high, low] => Self::Inbound(u16::from_be_bytes([*high, *low])),
             [b'o', high, low] => Self::Slot(u16::from_be_bytes([*high, *low])),
             _ => return None,
@@ -489,7 +496,7 @@ mod tests {
         assert_eq!(Checkpoint::decode(&checkpoint().encode()), Some(checkpoint()));
         assert_eq!(Slot::decode(&slot().encode()), Some(slot()));
         assert_eq!(decode_generation(&encode_inbound(31)), Some(31));
-        for key in [Key::Base, Key::Checkpoint, Key::Inbound(0), Key::Slot(65_535)] {
+        for key in [Key::Base, Key::Checkpoint, Key::Group, Key::Inbound(0), Key::Slot(65_535)] {
             assert_eq!(Key::parse(&key.of(b"client/1")), Some((Bytes::from_static(b"client/1"), key)));
         }
         assert_eq!(Key::parse(&Bytes::from_static(b"x\0z")), None);

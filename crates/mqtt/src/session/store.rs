@@ -13,7 +13,7 @@ use mqtt_codec::PacketId;
 
 use super::record::{self, Base, Checkpoint, InFlight, Key, Place, Slot, SlotState, StoredSubscription};
 use super::{Entry, Origin, Session, State};
-use crate::deliver::{Consumer, Hub, QueueLimits};
+use crate::deliver::{Consumer, Hub, Partition, QueueLimits, ShareGroup};
 use crate::error::MqttError;
 use crate::message::{Message, PartitionId, Position};
 use crate::subscriptions::Subscription;
@@ -123,6 +123,20 @@ impl SessionStore {
         (Key::Checkpoint, Some(checkpoint.encode()))
     }
 
+    /// Writes the cursors of a share group.
+    pub(crate) fn write_group(&self, group: &ShareGroup) -> Written {
+        let cursors: Vec<_> = group.cursors().iter().map(|c| (c.partition, c.next)).collect();
+        let checkpoint = Checkpoint {
+            generation: 0,
+            next_id: 0,
+            cursors: self.places(cursors.iter()),
+            qos2_floors: Vec::new(),
+            in_flight: Vec::new(),
+        };
+        let name = Bytes::copy_from_slice(group.name.as_bytes());
+        self.write(&name, vec![(Key::Group, Some(checkpoint.encode()))])
+    }
+
     /// An outbound QoS 2 publish before PUBLISH (or PUBREL) is sent.
     pub(crate) fn slot(
         &self,
@@ -132,7 +146,7 @@ impl SessionStore {
         origin: &Origin,
         state: SlotState,
     ) -> Option<(Key, Option<Bytes>)> {
-        if let Some(at) = origin.position.filter(|_| !origin.from_retained) {
+        if let Some(at) = origin.position.filter(|_| !origin.from_retained && origin.share.is_none()) {
             let floor = session.qos2_floors.entry(at.partition).or_insert(0);
             *floor = (*floor).max(at.offset + 1);
             session.consumer.note_qos2(at.partition, at.offset + 1);
@@ -179,7 +193,7 @@ impl SessionStore {
             offset: at.offset,
             qos: origin.qos,
             retain: origin.retain,
-            from_retained: origin.from_retained,
+            from_retained: origin.from_retained || origin.share.is_some(),
             subscription_ids: origin.subscription_ids.clone(),
         })
     }
@@ -229,6 +243,7 @@ struct Loaded {
     checkpoint: Option<Checkpoint>,
     inbound: HashMap<u16, u64>,
     slots: HashMap<u16, Slot>,
+    group: Option<Checkpoint>,
 }
 
 impl Loaded {
@@ -238,6 +253,8 @@ impl Loaded {
             (Key::Base, Some(v)) => self.base = Some(Base::decode(v)?),
             (Key::Checkpoint, None) => self.checkpoint = None,
             (Key::Checkpoint, Some(v)) => self.checkpoint = Some(Checkpoint::decode(v)?),
+            (Key::Group, None) => self.group = None,
+            (Key::Group, Some(v)) => self.group = Some(Checkpoint::decode(v)?),
             (Key::Inbound(n), None) => {
                 self.inbound.remove(&n);
             }
@@ -285,27 +302,46 @@ pub(crate) async fn load(
             return Err(MqttError::Corrupt { topic: SESSIONS, what });
         }
     }
-    Ok(all.into_iter().filter_map(|(id, loaded)| restore(hub, limits, id, loaded)).collect())
+    let mut groups = Vec::new();
+    for (name, loaded) in &mut all {
+        groups.extend(loaded.group.take().map(|checkpoint| (name.clone(), checkpoint)));
+    }
+    let sessions = all.into_iter().filter_map(|(id, loaded)| restore(hub, limits, id, loaded)).collect();
+    for (name, checkpoint) in groups {
+        let group = std::str::from_utf8(&name).ok().and_then(|name| hub.share(name));
+        // A group without members is over.
+        let Some(group) = group else { continue };
+        for (place, next) in &checkpoint.cursors {
+            if let Some(partition) = partition_at(hub, place) {
+                group.consumer.restore_cursor(partition, *next);
+            }
+        }
+    }
+    Ok(sessions)
+}
+
+fn partition_at(hub: &Hub, place: &Place) -> Option<Arc<Partition>> {
+    let topic = std::str::from_utf8(&place.topic).ok()?;
+    Some(hub.partitions.get(&TopicPartition::new(topic, place.partition)))
 }
 
 fn restore(hub: &Arc<Hub>, limits: QueueLimits, client_id: Bytes, loaded: Loaded) -> Option<Box<Session>> {
     let base = loaded.base?;
     let generation = base.generation;
     let consumer = Consumer::new(client_id.clone(), limits);
-    let partition = |place: &Place| {
-        let topic = std::str::from_utf8(&place.topic).ok()?;
-        Some(hub.partitions.get(&TopicPartition::new(topic, place.partition)))
-    };
+    let partition = |place: &Place| partition_at(hub, place);
     for s in base.subscriptions {
         let Ok(filter) = std::str::from_utf8(&s.filter) else { continue };
         let starts = s.starts.iter().filter_map(|(p, start)| Some((partition(p)?.id, *start))).collect();
+        let plain = mqtt_codec::topic::SharedFilter::parse(filter).map_or(filter, |shared| shared.filter);
         let subscription = Subscription {
-            filter: filter.into(),
+            filter: plain.into(),
             qos: s.qos,
             no_local: s.no_local,
             retain_as_published: s.retain_as_published,
             retain_handling: s.retain_handling,
             id: s.id,
+            shared: filter.starts_with("$share/"),
             starts,
         };
         hub.restore(&consumer, filter, Arc::new(subscription));
@@ -335,6 +371,7 @@ fn restore(hub: &Arc<Hub>, limits: QueueLimits, client_id: Bytes, loaded: Loaded
                 retain: f.retain,
                 subscription_ids: f.subscription_ids.clone(),
                 from_retained: f.from_retained,
+                share: None,
             },
             state,
             slot,

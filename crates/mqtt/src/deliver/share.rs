@@ -1,0 +1,173 @@
+//! Shared subscriptions: a group is a consumer of its own, with a queue and cursors, out of which its members take
+//! what they have room for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use mqtt_codec::QoS;
+use parking_lot::Mutex;
+
+use super::consumer::{Consumer, Cursor, Delivery};
+use crate::message::Position;
+
+/// The members that share one filter under one name.
+#[derive(Debug)]
+pub(crate) struct ShareGroup {
+    /// The shared filter as subscribed: `$share/{group}/{filter}`.
+    pub(crate) name: Box<str>,
+    /// Its queue and cursors.
+    pub(crate) consumer: Arc<Consumer>,
+    members: Mutex<Members>,
+    /// QoS 1 and 2 messages that members took and have not acknowledged.
+    taken: Mutex<BTreeMap<Position, usize>>,
+    /// Members that were woken one after the other and took nothing.
+    passed: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    list: Vec<Member>,
+    next: usize,
+}
+
+#[derive(Debug)]
+struct Member {
+    consumer: Arc<Consumer>,
+    online: bool,
+    persistent: bool,
+}
+
+impl ShareGroup {
+    pub(super) fn new(name: &str, consumer: Arc<Consumer>) -> Arc<Self> {
+        let group = Arc::new(Self {
+            name: name.into(),
+            consumer,
+            members: Mutex::default(),
+            taken: Mutex::default(),
+            passed: AtomicUsize::new(0),
+        });
+        group.consumer.set_share(&group);
+        group
+    }
+
+    /// Adds a member, or notes whether it is online now; `true` when it is the first that is.
+    pub(super) fn enter(&self, consumer: &Arc<Consumer>, online: bool, persistent: bool) -> bool {
+        let mut members = self.members.lock();
+        let first = online && !members.list.iter().any(|m| m.online);
+        match members.list.iter_mut().find(|m| m.consumer.id == consumer.id) {
+            Some(m) => {
+                m.online = online;
+                m.persistent |= persistent;
+            }
+            None => members.list.push(Member { consumer: consumer.clone(), online, persistent }),
+        }
+        first
+    }
+
+    /// A member's connection ended; `true` when no other member is online.
+    pub(super) fn pause(&self, consumer: &Consumer) -> bool {
+        let mut members = self.members.lock();
+        if let Some(m) = members.list.iter_mut().find(|m| m.consumer.id == consumer.id) {
+            m.online = false;
+        }
+        let last = !members.list.iter().any(|m| m.online);
+        drop(members);
+        self.wake();
+        last
+    }
+
+    /// A member leaves for good; `true` when the group is empty.
+    pub(super) fn leave(&self, consumer: &Consumer) -> bool {
+        let mut members = self.members.lock();
+        members.list.retain(|m| m.consumer.id != consumer.id);
+        let empty = members.list.is_empty();
+        drop(members);
+        self.wake();
+        empty
+    }
+
+    /// Whether some member's session outlives its connection: then the group's cursors belong in the log.
+    pub(crate) fn is_persistent(&self) -> bool {
+        self.members.lock().list.iter().any(|m| m.persistent)
+    }
+
+    /// Something is in the queue: wakes one member, each in its turn.
+    pub(super) fn wake(&self) {
+        self.passed.store(0, Ordering::Relaxed);
+        self.wake_next();
+    }
+
+    fn wake_next(&self) {
+        let members = &mut *self.members.lock();
+        let count = members.list.len();
+        for _ in 0..count {
+            let at = members.next % count;
+            members.next = at + 1;
+            if let Some(m) = members.list.get(at).filter(|m| m.online) {
+                m.consumer.ready.notify_one();
+                return;
+            }
+        }
+    }
+
+    /// A member takes its part of what is queued; the next one is woken for the rest.
+    pub(crate) fn take(&self, window: usize, out: &mut Vec<Delivery>) {
+        let waiting = self.consumer.queued();
+        if waiting == 0 {
+            return;
+        }
+        let online = self.members.lock().list.iter().filter(|m| m.online).count().max(1);
+        let before = out.len();
+        self.consumer.take(waiting.div_ceil(online), window, out);
+        let took = out.len() - before;
+        for d in out.iter().skip(before) {
+            if let Some(at) = d.message.position.filter(|_| d.qos != QoS::AtMostOnce) {
+                *self.taken.lock().entry(at).or_insert(0) += 1;
+            }
+        }
+        if took == waiting {
+            return;
+        }
+        if took > 0 {
+            self.wake();
+        } else if self.passed.fetch_add(1, Ordering::Relaxed) < online {
+            self.wake_next();
+        }
+    }
+
+    /// A message that a member took is done with.
+    pub(crate) fn done(&self, at: Position) {
+        let mut taken = self.taken.lock();
+        if let Some(n) = taken.get_mut(&at) {
+            *n -= 1;
+            if *n == 0 {
+                taken.remove(&at);
+            }
+        }
+    }
+
+    /// Messages that a member took and will not acknowledge, oldest first: for the others.
+    pub(crate) fn give_back(&self, deliveries: Vec<Delivery>) {
+        for d in &deliveries {
+            if let Some(at) = d.message.position {
+                self.done(at);
+            }
+        }
+        self.consumer.put_back(deliveries);
+        self.wake();
+    }
+
+    /// The group's cursors: nothing that is not acknowledged lies before them.
+    pub(crate) fn cursors(&self) -> Vec<Cursor> {
+        let mut cursors = self.consumer.cursors();
+        let taken = self.taken.lock();
+        for c in &mut cursors {
+            let first = Position { partition: c.partition, offset: i64::MIN };
+            if let Some((at, _)) = taken.range(first..).next().filter(|(at, _)| at.partition == c.partition) {
+                c.next = c.next.min(at.offset);
+            }
+        }
+        cursors
+    }
+}
