@@ -1,5 +1,6 @@
 //! The binary as its users meet it: processes, sockets, signals, files.
 
+mod kill_loop;
 mod serve;
 
 use std::path::{Path, PathBuf};

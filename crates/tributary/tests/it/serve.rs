@@ -23,8 +23,9 @@ impl Drop for Guard {
 
 /// Starts `tributary arguments…` and answers its lines up to `ready`.
 fn start(arguments: &[&str]) -> (Guard, Vec<String>) {
-    let child = Command::new(binary()).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = Guard({ child }.spawn().expect("starts"));
+    let mut command = Command::new(binary());
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = Guard(command.spawn().expect("starts"));
     let out = child.0.stdout.take().expect("standard output");
     let mut lines = Vec::new();
     for line in BufReader::new(out).lines() {

@@ -1,0 +1,196 @@
+//! Fifty SIGKILLs at random moments under mixed MQTT and Kafka load; then the history checker compares what was
+//! acknowledged with what the log and a persistent subscriber hold.
+//!
+//! `TRIBUTARY_KILLS` and `TRIBUTARY_SEED` set the number of kills and the seed of their moments.
+
+mod publisher;
+mod subscriber;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use client::{Consumer, ConsumerConfig, Producer, ProducerConfig, ProducerRecord, TopicPartition};
+use testkit::history::{
+    Delivery, FinalRead, MqttEnd, Partition, Process, Recorder, Send, Value, check_log, check_mqtt,
+};
+use testkit::node::Node;
+
+/// Kafka topic of the MQTT publishers (first level of their topics).
+const MQTT_TOPIC: &str = "kill";
+/// Kafka topic of the Kafka producers.
+const KAFKA_TOPIC: &str = "direct";
+const KAFKA_PARTITIONS: i32 = 3;
+/// Nothing may take longer than this between two kills or at the end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What every driver shares.
+#[derive(Clone)]
+struct Drivers {
+    mqtt: SocketAddr,
+    kafka: SocketAddr,
+    recorder: Recorder,
+    values: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Drivers {
+    fn next_value(&self) -> Value {
+        self.values.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// A small deterministic generator: the moments of the kills follow from the seed.
+struct Moments(u64);
+
+impl Moments {
+    fn next(&mut self, below: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % below
+    }
+}
+
+fn from_env(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_doubled_or_reordered_over_kills() {
+    let (kills, seed) = (from_env("TRIBUTARY_KILLS", 50), from_env("TRIBUTARY_SEED", 20_261_121).max(1));
+    println!("TRIBUTARY_KILLS={kills} TRIBUTARY_SEED={seed}");
+    let dir = tempfile::tempdir().expect("tempdir");
+    let mut node = Node::start(crate::options(dir.path())).expect("starts");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
+    let drivers = Drivers {
+        mqtt: node.mqtt(),
+        kafka: node.kafka(),
+        recorder: Recorder::default(),
+        values: Arc::new(AtomicU64::new(1)),
+        stop: Arc::new(AtomicBool::new(false)),
+    };
+    runtime.block_on(create_topic(&drivers));
+    let subscriber = runtime.block_on(subscriber::start(&drivers)).expect("subscribes");
+    let mut publishers = Vec::new();
+    for process in 0..9u32 {
+        let qos = (process % 3) as u8;
+        publishers.push(runtime.spawn(publisher::run(drivers.clone(), process, qos)));
+    }
+    let retainer = runtime.spawn(publisher::run_retained(drivers.clone(), 20));
+    let mut producers = Vec::new();
+    for (process, acks, idempotent) in [(30, "1", false), (31, "all", false), (32, "all", true), (33, "all", true)] {
+        producers.push(runtime.spawn(produce(drivers.clone(), process, acks, idempotent)));
+    }
+    let mut moments = Moments(seed);
+    for _ in 0..kills {
+        std::thread::sleep(Duration::from_millis(30 + moments.next(400)));
+        node.kill().expect("kills");
+        node.restart().expect("comes back");
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    drivers.stop.store(true, Ordering::Relaxed);
+    let (finals, end) = runtime.block_on(async {
+        for task in publishers.into_iter().chain(producers) {
+            tokio::time::timeout(PATIENCE, task).await.expect("ends in time").expect("no panic");
+        }
+        let kept = tokio::time::timeout(PATIENCE, retainer).await.expect("ends in time").expect("no panic");
+        let subscriber = tokio::time::timeout(PATIENCE, subscriber.finish()).await.expect("ends in time");
+        let retained = subscriber::retained(drivers.mqtt, &kept).await.expect("retained messages");
+        let mut finals = vec![read_all(drivers.kafka, Partition::new(MQTT_TOPIC, 0)).await];
+        for index in 0..KAFKA_PARTITIONS {
+            finals.push(read_all(drivers.kafka, Partition::new(KAFKA_TOPIC, index)).await);
+        }
+        (finals, MqttEnd { subscribers: vec![subscriber], retained })
+    });
+    let history = drivers.recorder.history();
+    let log = check_log(&history, &finals);
+    let mqtt = check_mqtt(&history, &end);
+    println!("log: {log}\nmqtt: {mqtt}");
+    assert!(log.is_valid(), "seed {seed}: log: {log}");
+    assert!(mqtt.is_valid(), "seed {seed}: mqtt: {mqtt}");
+    assert!(log.acknowledged > 100 && mqtt.acknowledged > 100, "hardly anything happened");
+    let (status, said) = node.terminate().expect("stops");
+    assert!(status.success(), "{status}: {said}");
+}
+
+async fn create_topic(drivers: &Drivers) {
+    let admin = client::Admin::new(client::AdminConfig::new(&drivers.kafka.to_string()).expect("config")).expect("admin");
+    let topics =
+        [(MQTT_TOPIC, 1), (KAFKA_TOPIC, KAFKA_PARTITIONS)].map(|(name, n)| client::admin::NewTopic::new(name, Some(n), Some(1)));
+    let created = admin.create_topics(&topics, client::admin::CreateTopicsOptions::default()).await.expect("created");
+    assert!(created.iter().all(|(_, outcome)| outcome.is_ok()), "{created:?}");
+    admin.close().await;
+}
+
+/// A Kafka producer that rides over kills by its own retries.
+async fn produce(drivers: Drivers, process: Process, acks: &str, idempotent: bool) {
+    let properties = [
+        ("bootstrap.servers", drivers.kafka.to_string()),
+        ("acks", acks.to_string()),
+        ("enable.idempotence", idempotent.to_string()),
+        ("linger.ms", "2".into()),
+        ("delivery.timeout.ms", "120000".into()),
+        ("request.timeout.ms", "5000".into()),
+        ("reconnect.backoff.ms", "20".into()),
+        ("reconnect.backoff.max.ms", "100".into()),
+        ("retry.backoff.ms", "20".into()),
+        ("retry.backoff.max.ms", "100".into()),
+    ];
+    let properties = properties.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
+    let config = ProducerConfig::from_properties(properties).expect("config");
+    let producer = Producer::new(config).expect("producer");
+    let mut pending = Vec::new();
+    let mut number = 0;
+    while !drivers.stopping() {
+        for _ in 0..20 {
+            number += 1;
+            let partition = Partition::new(KAFKA_TOPIC, number % KAFKA_PARTITIONS);
+            let value = drivers.next_value();
+            let delivery = if idempotent { Delivery::ExactlyOnce } else { Delivery::AtLeastOnce };
+            let send = Send { partition: partition.clone(), value, delivery, ordered: idempotent };
+            let op = drivers.recorder.send(process, send);
+            let record = ProducerRecord::new(KAFKA_TOPIC, Bytes::from(value.to_string())).partition(partition.index);
+            match producer.send(record).await {
+                Ok(delivery) => pending.push((op, delivery)),
+                Err(e) => panic!("send: {e}"),
+            }
+        }
+        for (op, delivery) in pending.drain(..) {
+            if let Ok(metadata) = delivery.await {
+                drivers.recorder.sent(op, (metadata.offset >= 0).then_some(metadata.offset));
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+    producer.close(PATIENCE).await;
+}
+
+/// Everything a partition holds.
+async fn read_all(kafka: SocketAddr, partition: Partition) -> FinalRead {
+    let mut config = ConsumerConfig::new(&kafka.to_string(), None).expect("config");
+    config.isolation = client::admin::IsolationLevel::ReadCommitted;
+    let mut consumer = Consumer::new(config).expect("consumer");
+    let of = TopicPartition::new(partition.topic.clone(), partition.index);
+    let all = [of.clone()];
+    consumer.assign(&all).expect("assigned");
+    let log_start = consumer.beginning_offsets(&all).await.expect("start")[&of];
+    let log_end = consumer.end_offsets(&all).await.expect("end")[&of];
+    consumer.seek_to_beginning(&all).expect("sought");
+    let mut records = Vec::new();
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while records.last().map_or(log_start, |(offset, _)| offset + 1) < log_end {
+        assert!(tokio::time::Instant::now() < deadline, "{partition}: read up to {:?} of {log_end}", records.last());
+        for record in consumer.poll(Duration::from_millis(200)).await.expect("polls") {
+            let value = record.value.as_deref().and_then(|v| std::str::from_utf8(v).ok()).and_then(|v| v.parse().ok());
+            records.push((record.offset, value));
+        }
+    }
+    FinalRead { partition, log_start, log_end, records }
+}
