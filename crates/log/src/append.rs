@@ -326,6 +326,9 @@ impl Log {
             list.push(new);
             *segments = Arc::new(list);
         }
+        // Before the seal, which counts on it.
+        let bytes = state.producers.encode_snapshot();
+        self.shared.add_job(Job::Snapshot { log: Arc::clone(self), offset: base_offset, bytes });
         if old.size() > 0 {
             let mut durable = self.durable.lock();
             if old.end_offset() <= durable.end.offset {
@@ -335,9 +338,6 @@ impl Log {
                 durable.closing.push(old);
             }
         }
-        let bytes = state.producers.encode_snapshot();
-        state.producers_changed = false;
-        self.shared.add_job(Job::Snapshot { log: Arc::clone(self), offset: base_offset, bytes });
         Ok(())
     }
 
@@ -363,7 +363,6 @@ impl Log {
             if !head.is_control() {
                 state.producers.note_batch(&head);
             }
-            state.producers_changed |= head.producer_id >= 0;
             if head.leader_epoch >= 0 && self.epochs.read().latest() != Some(head.leader_epoch) {
                 self.epochs.write().assign(head.leader_epoch, head.base_offset);
             }

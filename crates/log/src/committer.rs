@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::checkpoint;
 use crate::journal::{PartHead, PartKind, Slot, round_overhead};
 use crate::log::{Log, Mark};
 use crate::segment::Segment;
@@ -321,14 +320,9 @@ impl Journal {
         for log in &logs {
             log.flush_for_checkpoint();
         }
-        if let Err(e) = self.write_checkpoints(&logs) {
+        if let Err(e) = self.shared.write_checkpoints() {
             tracing::warn!(directory = %self.shared.path.display(), error = %e, "checkpoint not written");
         }
-    }
-
-    /// Writes the three checkpoint files.
-    pub fn write_checkpoints(&self, logs: &[Arc<Log>]) -> io::Result<()> {
-        write_checkpoints(&self.shared, logs)
     }
 
     /// Ends the current generation of every slot: all segments are synced, the journal holds nothing.
@@ -354,31 +348,6 @@ impl Journal {
     pub fn wake(&self) {
         self.slot_freed.notify_all();
     }
-}
-
-/// Writes the three checkpoint files from the logs' present state.
-pub(crate) fn write_checkpoints(shared: &Shared, logs: &[Arc<Log>]) -> io::Result<()> {
-    let storage = &*shared.storage;
-    let mut recovery_points = BTreeMap::new();
-    let mut starts = BTreeMap::new();
-    let mut watermarks = BTreeMap::new();
-    for log in logs {
-        recovery_points.insert(log.partition().clone(), log.recovery_point());
-        watermarks.insert(log.partition().clone(), log.high_watermark());
-        if log.log_start() > log.first_segment_base() {
-            starts.insert(log.partition().clone(), log.log_start());
-        }
-    }
-    let path = &shared.path;
-    checkpoint::write_offsets(storage, &path.join(checkpoint::LOG_STARTS), &starts)?;
-    checkpoint::write_offsets(storage, &path.join(checkpoint::HIGH_WATERMARKS), &watermarks)?;
-    checkpoint::write_offsets(storage, &path.join(checkpoint::RECOVERY_POINTS), &recovery_points)?;
-    for log in logs {
-        if let Some(point) = recovery_points.get(log.partition()) {
-            log.checkpointed.store(*point, Ordering::Release);
-        }
-    }
-    Ok(())
 }
 
 /// The committer thread.

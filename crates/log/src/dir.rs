@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 
 use crate::checkpoint;
-use crate::committer::{Journal, run_committer, run_flusher, run_housekeeper, write_checkpoints};
+use crate::committer::{Journal, run_committer, run_flusher, run_housekeeper};
 use crate::journal::{LogKey, Slot, slot_number, slot_path};
 use crate::recovery::{self, FoundLog, LoadContext};
 use crate::retention::{deleted_dir_name, is_deleted_dir};
@@ -232,6 +232,7 @@ impl LogDir {
             log_end: 0,
             recovery_point: 0,
             ended_txns: BTreeMap::new(),
+            snapshot_offset: None,
         };
         Ok(Log::from_loaded(self.next_number.fetch_add(1, Ordering::Relaxed), &self.shared, loaded))
     }
@@ -260,37 +261,50 @@ impl LogDir {
         self.shared.failure().cloned()
     }
 
-    /// Deletes a log: gone at once for users and after a crash, from the disk after `file.delete.delay.ms`.
+    /// Deletes a log.
     ///
     /// # Errors
-    /// [`LogError::UnknownLog`], [`LogError::Io`].
+    /// As [`LogDir::delete_logs`].
     pub fn delete_log(&self, partition: &TopicPartition) -> Result<(), LogError> {
+        self.delete_logs(std::slice::from_ref(partition))
+    }
+
+    /// Deletes logs: gone at once for users and after a crash, from the disk after `file.delete.delay.ms`.
+    ///
+    /// # Errors
+    /// [`LogError::UnknownLog`], then nothing was deleted; [`LogError::Io`].
+    pub fn delete_logs(&self, partitions: &[TopicPartition]) -> Result<(), LogError> {
         let _one_at_a_time = self.changing.lock();
-        let log = self
-            .shared
-            .logs
-            .write()
-            .remove(partition)
-            .ok_or_else(|| LogError::UnknownLog(partition.clone()))?;
-        log.close();
+        let mut logs = Vec::with_capacity(partitions.len());
+        {
+            let mut open = self.shared.logs.write();
+            if let Some(unknown) = partitions.iter().find(|p| !open.contains_key(*p)) {
+                return Err(LogError::UnknownLog(unknown.clone()));
+            }
+            logs.extend(partitions.iter().filter_map(|p| open.remove(p)));
+        }
         let now_ms = self.shared.clock.now_ms();
         let storage = &*self.shared.storage;
-        let io = |e| LogError::io(format!("deleting {partition}"), e);
-        let mut unique = now_ms.unsigned_abs() << 20 | log.number() & 0xf_ffff;
+        let io = |e| LogError::io(format!("deleting logs of {}", self.shared.path.display()), e);
         let names = storage.list(&self.shared.path).map_err(io)?;
-        let name = loop {
-            let name = deleted_dir_name(&partition.to_string(), unique);
-            if !names.iter().any(|e| e.name == name) {
-                break name;
-            }
-            unique += 1;
-        };
-        let path = self.shared.path.join(name);
-        storage.rename(&log.dir, &path).map_err(io)?;
+        for log in &logs {
+            log.close();
+            let mut unique = now_ms.unsigned_abs() << 20 | log.number() & 0xf_ffff;
+            let name = loop {
+                let name = deleted_dir_name(&log.partition().to_string(), unique);
+                if !names.iter().any(|e| e.name == name) {
+                    break name;
+                }
+                unique += 1;
+            };
+            let path = self.shared.path.join(name);
+            storage.rename(&log.dir, &path).map_err(io)?;
+            let due_ms = now_ms.saturating_add(log.config().file_delete_delay_ms);
+            self.shared.remove_later(path, true, due_ms);
+        }
         storage.sync_dir(&self.shared.path).map_err(io)?;
-        let due_ms = now_ms.saturating_add(log.config().file_delete_delay_ms);
-        self.shared.remove_later(path, true, due_ms);
-        Ok(())
+        // A log of the same name that is created later must not inherit a recovery point.
+        self.shared.write_checkpoints().map_err(io)
     }
 
     /// Housekeeping, to be called about every second: retention, checkpoints, removal of deleted files, expiry of
@@ -365,6 +379,11 @@ impl LogDir {
         }
     }
 
+    /// In manual mode: one job of the housekeeper. Returns whether there was work.
+    pub fn housekeep_pending(&self) -> bool {
+        self.journal.run_job()
+    }
+
     fn stop_threads(&self) {
         self.shared.stop.store(true, Ordering::Release);
         {
@@ -417,7 +436,7 @@ impl LogDir {
             log.close();
         }
         let io = |e| LogError::io(format!("closing {}", self.shared.path.display()), e);
-        write_checkpoints(&self.shared, &logs).map_err(io)?;
+        self.shared.write_checkpoints().map_err(io)?;
         self.journal.reset().map_err(io)?;
         // Kafka's own contents of this file.
         let marker = br#"{"version":0,"brokerEpoch":-1}"#;
@@ -537,6 +556,7 @@ impl Opening<'_> {
                 Err(error) => {
                     tracing::error!(partition = %found.partition, %error, "log stays closed");
                     still_acknowledged.insert(found.partition.clone(), known_end);
+                    self.shared.refused_starts.lock().insert(found.partition.clone(), context.log_start);
                     self.report.refused.push(RefusedLog { partition: found.partition.clone(), error });
                 }
             }

@@ -159,29 +159,15 @@ impl<E: Entry> SparseIndex<E> {
         Ok(E::decode(&buf).filter(|_| n == E::LEN))
     }
 
-    /// All entries, in order.
-    pub fn load(&self, storage: &dyn Storage) -> io::Result<Vec<E>> {
-        let mut inner = self.inner.lock();
-        let mut entries = Vec::new();
-        if inner.tail_start > 0 {
-            let file = Self::file(&self.path, &mut inner, storage)?;
-            let mut bytes = vec![0u8; inner.tail_start * E::LEN];
-            let n = file.read_at(0, &mut bytes)?;
-            entries.extend(bytes.get(..n).unwrap_or_default().chunks_exact(E::LEN).filter_map(E::decode));
-        }
-        entries.extend_from_slice(&inner.tail);
-        Ok(entries)
-    }
-
-    /// Replaces all entries; they reach the file with the next [`SparseIndex::flush`].
-    pub fn replace(&self, storage: &dyn Storage, entries: Vec<E>) -> io::Result<()> {
+    /// Forgets all entries.
+    pub fn clear(&self, storage: &dyn Storage) -> io::Result<()> {
         let mut inner = self.inner.lock();
         if inner.written > 0 || inner.file.is_some() {
             Self::file(&self.path, &mut inner, storage)?.set_len(0)?;
         }
         inner.written = 0;
         inner.tail_start = 0;
-        inner.tail = entries;
+        inner.tail = Vec::new();
         Ok(())
     }
 
@@ -209,6 +195,15 @@ impl<E: Entry> SparseIndex<E> {
         inner.tail.drain(..surplus);
         inner.tail_start += surplus;
         Ok(())
+    }
+
+    /// Puts the file on stable storage.
+    pub fn sync(&self, storage: &dyn Storage) -> io::Result<()> {
+        let file = {
+            let mut inner = self.inner.lock();
+            Self::file(&self.path, &mut inner, storage)?
+        };
+        file.sync_data()
     }
 
     /// Gives up what a sealed segment does not need: the entries in memory and the file handle.

@@ -22,6 +22,7 @@ mod retention;
 mod segment;
 mod shared;
 mod storage;
+pub mod testing;
 mod txn_index;
 mod types;
 

@@ -16,6 +16,7 @@ use crate::journal::LogKey;
 use crate::producer::Producers;
 use crate::segment::{Segment, file_name};
 use crate::shared::{Job, Shared};
+use crate::storage::OpenMode;
 use crate::{ActiveProducer, EpochEnd, LogConfig, LogError, TopicId, TopicPartition, checkpoint};
 
 /// Durable ends remembered with their file positions: tail readers continue exactly there.
@@ -107,8 +108,8 @@ pub(crate) struct Direct {
 pub(crate) struct AppendState {
     pub active: Arc<Segment>,
     pub producers: Producers,
-    /// A producer id was appended since the last snapshot.
-    pub producers_changed: bool,
+    /// Offset of the snapshot that is on stable storage, if it is known.
+    pub snapshot_offset: Option<i64>,
 }
 
 /// Transactions as the last stable offset sees them.
@@ -166,6 +167,7 @@ pub(crate) struct LoadedLog {
     pub log_end: i64,
     pub recovery_point: i64,
     pub ended_txns: BTreeMap<i64, i64>,
+    pub snapshot_offset: Option<i64>,
 }
 
 impl Log {
@@ -183,7 +185,11 @@ impl Log {
             config: RwLock::new(Arc::new(loaded.config)),
             tag: AtomicU64::new(0),
             segments: RwLock::new(Arc::new(loaded.segments)),
-            append: Mutex::new(AppendState { active, producers: loaded.producers, producers_changed: false }),
+            append: Mutex::new(AppendState {
+                active,
+                producers: loaded.producers,
+                snapshot_offset: loaded.snapshot_offset,
+            }),
             epochs: RwLock::new(loaded.epochs),
             durable: Mutex::new(Durable::at(end)),
             settled: Condvar::new(),
@@ -446,13 +452,26 @@ impl Log {
             return;
         }
         if let Err(e) = segment.flush_indexes(true) {
-            // Indexes can be made again; the next start will.
+            // Indexes can be made again: the recovery point stays before this segment.
             tracing::warn!(partition = %self.partition, error = %e, "indexes of a closed segment not written");
+            return;
         }
         if let Err(e) = segment.trim() {
             tracing::warn!(partition = %self.partition, error = %e, "reserved room of a closed segment not given back");
         }
         if self.sync_segment(segment).is_err() {
+            return;
+        }
+        // The snapshot taken at the roll: recovery will count on it once the recovery point is past it.
+        let snapshot = self.dir.join(file_name(segment.end_offset(), "snapshot"));
+        let storage = &*self.shared.storage;
+        let synced = storage
+            .open(&snapshot, OpenMode::Write)
+            .and_then(|file| file.sync_data())
+            .and_then(|()| storage.sync_dir(&self.dir));
+        if let Err(e) = synced.or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })
+        {
+            tracing::warn!(partition = %self.partition, error = %e, "producer snapshot not synced");
             return;
         }
         segment.mark_sealed();
@@ -497,7 +516,10 @@ impl Log {
                 self.sync_segment(segment)?;
             }
         }
-        self.write_snapshot(self.log_end(), &state.producers.encode_snapshot());
+        if state.snapshot_offset != Some(self.log_end()) {
+            self.write_snapshot(self.log_end(), &state.producers.encode_snapshot());
+            self.sync_snapshot(self.log_end())?;
+        }
         self.recovery_point.store(self.log_end(), Ordering::Release);
         Ok(())
     }
@@ -515,6 +537,12 @@ impl Log {
             self.epochs.write().dirty = true;
             tracing::warn!(partition = %self.partition, error = %e, "leader epochs not written");
         }
+    }
+
+    fn sync_snapshot(&self, offset: i64) -> io::Result<()> {
+        let storage = &*self.shared.storage;
+        storage.open(&self.dir.join(file_name(offset, "snapshot")), OpenMode::Write)?.sync_data()?;
+        storage.sync_dir(&self.dir)
     }
 
     /// Writes a producer snapshot and removes old ones. Not synced: it carries a checksum, and recovery falls back

@@ -203,11 +203,15 @@ impl Loader<'_> {
             None => self.recover(&mut segments, recovery_point, known_end, context, &mut epochs, &mut cut)?,
         };
         let clean = opened.is_some();
+        // Of a future that did not come. They must not be back after the next crash, when it has come otherwise.
+        let mut removed = false;
         for snapshot in snapshots.iter().filter(|o| **o > log_end) {
-            self.io(
-                "removing a snapshot of",
-                storage.remove(&self.dir.join(file_name(*snapshot, "snapshot"))),
-            )?;
+            let path = self.dir.join(file_name(*snapshot, "snapshot"));
+            self.io("removing a snapshot of", storage.remove(&path))?;
+            removed = true;
+        }
+        if removed {
+            self.io("syncing the directory of", storage.sync_dir(&self.dir))?;
         }
         snapshots.retain(|o| *o <= log_end);
         epochs.truncate_end(log_end);
@@ -238,6 +242,7 @@ impl Loader<'_> {
             log_end,
             recovery_point: log_end,
             ended_txns: BTreeMap::new(),
+            snapshot_offset: if clean { snapshots.last().copied() } else { None },
         };
         Ok((loaded, recovered))
     }
@@ -409,13 +414,21 @@ impl Loader<'_> {
         let mut end = segments.get(first).map_or(0, |s| s.base_offset);
         let mut keep = segments.len();
         for (i, segment) in segments.iter().enumerate().skip(first) {
-            let gap = segment.base_offset != end && i > first && segment.base_offset < end;
+            if i > first && (segment.base_offset < end || segment.base_offset > end.max(known_end)) {
+                // It does not continue the segment before it, whose end was lost: it hangs in the air.
+                cut.reason = format!("{} does not continue the log at offset {end}", segment.log_name());
+                keep = i;
+                break;
+            }
             let file_len = segment.size();
-            let (sound, next, defect) = if gap {
-                (0, end, Some("the segment overlaps the one before it".to_owned()))
-            } else {
-                self.check_segment(segment, end.max(segment.base_offset), recovery_point, context, epochs)?
-            };
+            let (sound, next, defect) = self.check_segment(
+                segment,
+                end.max(segment.base_offset),
+                recovery_point,
+                known_end,
+                context,
+                epochs,
+            )?;
             end = next;
             if let Some(reason) = defect {
                 if end < known_end {
@@ -473,6 +486,7 @@ impl Loader<'_> {
         segment: &Segment,
         first_offset: i64,
         recovery_point: i64,
+        known_end: i64,
         context: &LoadContext,
         epochs: &mut LeaderEpochs,
     ) -> Result<(u64, i64, Option<String>), LogError> {
@@ -504,6 +518,10 @@ impl Loader<'_> {
             if head.base_offset < next {
                 let reason = format!("base offset {} where {next} or later must be", head.base_offset);
                 break (position, Some(reason));
+            }
+            // Compaction leaves gaps, but only in what was acknowledged; behind that a gap is a lost write.
+            if head.base_offset > next && head.base_offset > known_end {
+                break (position, Some(format!("offsets {next}..{} are missing", head.base_offset)));
             }
             if context.replayed.cut.is_some_and(|cut| head.last_offset() >= cut) {
                 break (position, Some("cut by a truncation".to_owned()));

@@ -1,5 +1,6 @@
 //! Deleting: old segments, records before an offset, whole logs; and the cut of a follower's log.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,14 +53,13 @@ impl Log {
         let start = self.log_start();
         let behind = list.iter().skip(1).take_while(|s| s.base_offset <= start).count();
         let doomed = doomed.max(behind);
-        if doomed > 0 {
-            self.delete_segments(doomed, now_ms)?;
-        }
-        Ok(doomed)
+        if doomed == 0 { Ok(0) } else { self.delete_segments(doomed, now_ms) }
     }
 
-    /// Deletes the first `count` segments. If that is all of them, a new one is begun first.
-    fn delete_segments(self: &Arc<Self>, count: usize, now_ms: i64) -> Result<(), LogError> {
+    /// Deletes up to `count` of the first segments. If that is all of them, a new one is begun first. Segments that
+    /// are not sealed yet wait for the next time: only when the recovery point and a producer snapshot behind them
+    /// are on disk can their contents be missed.
+    fn delete_segments(self: &Arc<Self>, count: usize, now_ms: i64) -> Result<usize, LogError> {
         let mut state = self.append.lock();
         self.check_writable()?;
         let mut list = self.segment_list();
@@ -68,24 +68,31 @@ impl Log {
             self.roll(&mut state, end, now_ms)?;
             list = self.segment_list();
         }
-        let count = count.min(list.len().saturating_sub(1));
-        let (doomed, kept) = list.split_at_checked(count).unwrap_or_default();
-        let Some(first_kept) = kept.first() else { return Ok(()) };
-        // What stays must be findable before what goes is gone.
-        for segment in kept {
-            segment.sync_directory().map_err(|e| self.io_error("syncing the directory", e))?;
-        }
-        self.log_start.fetch_max(first_kept.base_offset, Ordering::AcqRel);
-        self.epochs.write().truncate_start(first_kept.base_offset);
-        *self.segments.write() = Arc::new(kept.to_vec());
         drop(state);
-        self.shared.write_log_starts(Some(self)).map_err(|e| self.io_error("writing the log's start", e))?;
+        let sealed = list.iter().take_while(|s| s.is_sealed()).count();
+        let count = count.min(sealed).min(list.len().saturating_sub(1));
+        let (doomed, kept) = list.split_at_checked(count).unwrap_or_default();
+        let Some(first_kept) = kept.first().filter(|_| count > 0) else { return Ok(0) };
+        let start = first_kept.base_offset;
+        if self.recovery_point() < start {
+            return Ok(0);
+        }
+        // What stays must be findable before what goes is gone.
+        first_kept.sync_directory().map_err(|e| self.io_error("syncing the directory", e))?;
+        self.log_start.fetch_max(start, Ordering::AcqRel);
+        self.epochs.write().truncate_start(start);
+        self.shared.write_checkpoints().map_err(|e| self.io_error("writing the log's start", e))?;
+        {
+            let mut segments = self.segments.write();
+            let kept: Vec<_> = segments.iter().filter(|s| s.base_offset >= start).cloned().collect();
+            *segments = Arc::new(kept);
+        }
         let due_ms = now_ms.saturating_add(self.config().file_delete_delay_ms);
         for segment in doomed {
             tracing::info!(partition = %self.partition, segment = segment.log_name(), "deleting a segment");
             self.retire(segment, due_ms).map_err(|e| self.io_error("deleting a segment", e))?;
         }
-        Ok(())
+        Ok(count)
     }
 
     /// Renames a segment's files; they are removed when `due_ms` has come.
@@ -124,9 +131,7 @@ impl Log {
         if offset > self.log_start() {
             self.log_start.fetch_max(offset, Ordering::AcqRel);
             self.epochs.write().truncate_start(offset);
-            self.shared
-                .write_log_starts(Some(self))
-                .map_err(|e| self.io_error("writing the log's start", e))?;
+            self.shared.write_log_starts().map_err(|e| self.io_error("writing the log's start", e))?;
         }
         Ok(self.log_start())
     }
@@ -166,8 +171,7 @@ impl LogDir {
         // The journal must not bring back what is cut, nor the recovery point vouch for it.
         self.journal_note(log, segment, PartKind::Truncate { offset: end })?;
         log.recovery_point.fetch_min(end, Ordering::AcqRel);
-        let logs = self.logs();
-        self.journal().write_checkpoints(&logs).map_err(|e| log.io_error("writing checkpoints", e))?;
+        log.shared.write_checkpoints().map_err(|e| log.io_error("writing checkpoints", e))?;
         self.cut_files(log, &mut state, &list, at, position, end).map_err(|e| {
             log.fail_io("truncation", &e);
             log.io_error("truncating", e)
@@ -289,15 +293,40 @@ pub(crate) fn is_deleted_dir(name: &str) -> bool {
 
 impl crate::shared::Shared {
     /// Writes `log-start-offset-checkpoint`.
-    pub fn write_log_starts(&self, changed: Option<&Arc<Log>>) -> io::Result<()> {
-        let mut starts = std::collections::BTreeMap::new();
+    pub fn write_log_starts(&self) -> io::Result<()> {
+        let _one_at_a_time = self.checkpointing.lock();
         let logs: Vec<Arc<Log>> = self.logs.read().values().cloned().collect();
-        for log in logs.iter().chain(changed) {
-            if log.log_start() > 0 {
-                starts.insert(log.partition().clone(), log.log_start());
-            }
+        self.write_log_starts_of(&logs)
+    }
+
+    fn write_log_starts_of(&self, logs: &[Arc<Log>]) -> io::Result<()> {
+        let mut starts = self.refused_starts.lock().clone();
+        for log in logs.iter().filter(|log| log.log_start() > 0) {
+            starts.insert(log.partition().clone(), log.log_start());
         }
         checkpoint::write_offsets(&*self.storage, &self.path.join(checkpoint::LOG_STARTS), &starts)
+    }
+
+    /// Writes the three checkpoint files from the logs' present state.
+    pub fn write_checkpoints(&self) -> io::Result<()> {
+        let _one_at_a_time = self.checkpointing.lock();
+        let logs: Vec<Arc<Log>> = self.logs.read().values().cloned().collect();
+        let mut recovery_points = BTreeMap::new();
+        let mut watermarks = BTreeMap::new();
+        for log in &logs {
+            recovery_points.insert(log.partition().clone(), log.recovery_point());
+            watermarks.insert(log.partition().clone(), log.high_watermark());
+        }
+        self.write_log_starts_of(&logs)?;
+        let path = |name| self.path.join(name);
+        checkpoint::write_offsets(&*self.storage, &path(checkpoint::HIGH_WATERMARKS), &watermarks)?;
+        checkpoint::write_offsets(&*self.storage, &path(checkpoint::RECOVERY_POINTS), &recovery_points)?;
+        for log in &logs {
+            if let Some(point) = recovery_points.get(log.partition()) {
+                log.checkpointed.store(*point, Ordering::Release);
+            }
+        }
+        Ok(())
     }
 
     /// Removes a renamed file or directory once `due_ms` has come.

@@ -323,8 +323,8 @@ impl Segment {
 
     /// Forgets all counters and index entries, before a rebuild by [`Segment::note_batch`].
     pub fn reset(&self) -> io::Result<()> {
-        self.index.replace(&*self.storage, Vec::new())?;
-        self.times.replace(&*self.storage, Vec::new())?;
+        self.index.clear(&*self.storage)?;
+        self.times.clear(&*self.storage)?;
         self.txns.replace(&*self.storage, Vec::new())?;
         let mut growth = self.growth.lock();
         *growth = Growth {
@@ -337,13 +337,19 @@ impl Segment {
         Ok(())
     }
 
-    /// Writes index entries that are only in memory, and with `complete` the closing time entry.
+    /// Writes index entries that are only in memory; with `complete` the closing time entry too, and syncs.
     pub fn flush_indexes(&self, complete: bool) -> io::Result<()> {
         if complete {
             self.push_time_entry(&mut self.growth.lock());
         }
         self.index.flush(&*self.storage)?;
-        self.times.flush(&*self.storage)
+        self.times.flush(&*self.storage)?;
+        if complete {
+            // From now on a start trusts them without looking.
+            self.index.sync(&*self.storage)?;
+            self.times.sync(&*self.storage)?;
+        }
+        Ok(())
     }
 
     /// Cuts the file to the segment's size, which gives reserved room back.
@@ -416,16 +422,19 @@ impl Segment {
             e.relative_offset <= relative && u64::from(e.position) < end_position
         })?;
         let Some(entry) = found else { return Ok(0) };
+        Ok(if self.entry_is_sound(&entry)? { u64::from(entry.position) } else { 0 })
+    }
+
+    /// Whether the batch that an index entry names is there.
+    fn entry_is_sound(&self, entry: &OffsetEntry) -> io::Result<bool> {
         let expected = self.base_offset + i64::from(entry.relative_offset);
-        match self.head_at(u64::from(entry.position))? {
-            Some(head) if head.defect().is_none() && head.last_offset() == expected => {
-                Ok(u64::from(entry.position))
-            }
-            _ => {
-                tracing::warn!(file = %self.log_path().display(), "an index entry does not match its log; scanning instead");
-                Ok(0)
-            }
+        let head = self.head_at(u64::from(entry.position))?;
+        let sound = head.is_some_and(|h| h.defect().is_none() && h.last_offset() == expected);
+        if !sound {
+            let file = self.log_path();
+            tracing::warn!(file = %file.display(), "an index entry does not match its log; scanning instead");
         }
+        Ok(sound)
     }
 
     /// The first batch before byte `end_position` whose last offset is at or after `offset`; else where the walk
@@ -447,7 +456,10 @@ impl Segment {
             return Ok(end);
         }
         let entry = self.index.find(&*self.storage, |e| u64::from(e.position) <= wanted)?;
-        let from = entry.map_or(start, |e| u64::from(e.position).max(start));
+        let from = match entry.filter(|e| u64::from(e.position) > start) {
+            Some(entry) if self.entry_is_sound(&entry)? => u64::from(entry.position),
+            _ => start,
+        };
         let mut scan = self.scan(from, end)?;
         let mut boundary = from;
         while let Some((position, head)) = scan.next()? {

@@ -64,6 +64,10 @@ pub(crate) struct Shared {
     pub jobs_filled: Condvar,
     /// Files and directories to remove: when (milliseconds), which, whether it is a directory.
     pub doomed: Mutex<Vec<(i64, PathBuf, bool)>>,
+    /// Starts of logs that stayed closed, to be kept in the checkpoint.
+    pub refused_starts: Mutex<BTreeMap<TopicPartition, i64>>,
+    /// Held while checkpoint files are written.
+    pub checkpointing: Mutex<()>,
     pub stop: AtomicBool,
     /// Why the whole directory is offline.
     failure: OnceLock<Arc<str>>,
@@ -92,6 +96,8 @@ impl Shared {
             jobs: Mutex::new(VecDeque::new()),
             jobs_filled: Condvar::new(),
             doomed: Mutex::new(Vec::new()),
+            refused_starts: Mutex::new(BTreeMap::new()),
+            checkpointing: Mutex::new(()),
             stop: AtomicBool::new(false),
             failure: OnceLock::new(),
         }

@@ -1,4 +1,4 @@
-//! The log through its public interface, on real files.
+//! On real files, with the threads of the directory.
 
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};

@@ -1,0 +1,4 @@
+//! The log through its public interface.
+
+mod basics;
+mod faults;
