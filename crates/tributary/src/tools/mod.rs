@@ -11,10 +11,12 @@ pub type Tool = fn(&[String]) -> ExitCode;
 /// Every tool of this module by name.
 pub const NAMES: &[(&str, Tool)] = &[
     ("confluent", kafka::confluent),
+    ("kafka-configs", kafka::kafka_configs),
     ("kafka-console-consumer", kafka::kafka_console_consumer),
     ("kafka-console-producer", kafka::kafka_console_producer),
     ("kafka-consumer-groups", kafka::kafka_consumer_groups),
     ("kafka-consumer-perf-test", kafka::kafka_consumer_perf_test),
+    ("kafka-delete-records", kafka::kafka_delete_records),
     ("kafka-get-offsets", kafka::kafka_get_offsets),
     ("kafka-producer-perf-test", kafka::kafka_producer_perf_test),
     ("kafka-server-stop", kafka::kafka_server_stop),

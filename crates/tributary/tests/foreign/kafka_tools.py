@@ -21,6 +21,8 @@ TOOLS = {
     "consume": ("kafka-console-consumer", "org.apache.kafka.tools.consumer.ConsoleConsumer"),
     "groups": ("kafka-consumer-groups", "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"),
     "offsets": ("kafka-get-offsets", "org.apache.kafka.tools.GetOffsetShell"),
+    "configs": ("kafka-configs", "kafka.admin.ConfigCommand"),
+    "delete": ("kafka-delete-records", "org.apache.kafka.tools.DeleteRecordsCommand"),
     "perf": ("kafka-producer-perf-test", "org.apache.kafka.tools.ProducerPerformance"),
     "perfread": ("kafka-consumer-perf-test", "org.apache.kafka.tools.ConsumerPerformance"),
 }
@@ -47,6 +49,7 @@ def produce(args, stdin="", **kw): return Step("produce", args, stdin, **kw)
 def consume(args, **kw): return Step("consume", args, **kw)
 def groups(args="", **kw): return Step("groups", args, **kw)
 def offsets(args="", **kw): return Step("offsets", args, **kw)
+def configs(args="", **kw): return Step("configs", args, **kw)
 
 
 # Reads everything of a small topic and ends.
@@ -61,6 +64,9 @@ FILES = {
     "producer.properties": "# comment\nclient.id = from-file\nacks=1\n",
     "consumer.properties": "auto.offset.reset=earliest\n",
     "formatter.properties": "print.key=true\nkey.separator= => \n",
+    "before.json": '{"partitions": [{"topic": "@c", "partition": 0, "offset": 2}], "version": 1}',
+    "twice.json": '{"partitions": [{"topic": "@c", "partition": 0, "offset": 2}, {"topic": "@c", "partition": 0, "offset": 1}]}',
+    "add.properties": "retention.ms=7000\nmax.message.bytes=3000000\n",
     "admin.properties": "client.id=tool\nrequest.timeout.ms=20000\n",
 }
 
@@ -237,6 +243,28 @@ SCENARIOS = {
         groups("--delete-offsets --group @g --topic @missing"), groups("--delete-offsets --group @none --topic @o"),
         groups("--delete --group @h"), groups("--delete --group @none"), groups("--delete --group @none --group @new", sort=True),
         groups("--list", only="@", sort=True),
+    ],
+    "configs": [
+        configs(no_server=True), configs("--help", no_server=True), configs("--nope", no_server=True), configs(),
+        configs("--version", no_server=True), configs("--describe"), configs("--describe --alter"), configs("--describe --topic t", no_server=True),
+        configs("--describe --topic t --entity-type topics"), configs("--describe --topic t --group g"),
+        configs("--alter --topic t"), configs("--alter --entity-type topics"), configs("--alter --topic t --add-config bogus"),
+        configs("--alter --entity-type foo --entity-name x --add-config a=b"), configs("--describe --broker x"),
+        configs("--alter --topic t --add-config a=b --add-config-file F/add.properties"), configs("--describe --topic t --add-config a=b"),
+        topics("--create --topic @c"), configs("--describe --topic @c"),
+        configs("--alter --entity-type topics --entity-name @c --add-config max.message.bytes=2000000,retention.ms=1000"),
+        configs("--describe --entity-type topics --entity-name @c"),
+        configs("--alter --topic @c --add-config cleanup.policy=[compact,delete] --delete-config retention.ms"),
+        configs("--describe --topic @c"), configs("--describe --topic @c --all"), configs("--describe --entity-type topics", only="@"),
+        configs("--alter --topic @c --add-config no.such=1"), configs("--alter --topic @c --add-config cleanup.policy=bogus"),
+        configs("--alter --topic @c --delete-config cleanup.policy,max.message.bytes"), configs("--describe --topic @c"),
+        configs("--alter --topic @c --add-config-file F/add.properties"), topics("--describe --topic @c"),
+        configs("--describe --topic @none"), configs("--alter --topic @none --add-config retention.ms=1"),
+        configs("--describe --group @none"), configs("--describe --broker-defaults"), configs("--describe --broker 1"),
+        produce("--topic @c", "1\n2\n3\n", stderr=False),
+        Step("delete", no_server=True), Step("delete", "--help", no_server=True), Step("delete", ""),
+        Step("delete", "--offset-json-file F/none.json"), Step("delete", "--offset-json-file F/twice.json"),
+        topics("--create --topic @d"),
     ],
     "offsets-and-speed": [
         topics("--create --topic @s --partitions 12"), topics("--create --topic @t"), produce("--topic @t", "1\n2\n3\n"),

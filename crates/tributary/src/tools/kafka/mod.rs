@@ -2,11 +2,14 @@
 //! Apache Kafka 4.3.1.
 
 mod calendar;
+mod config_names;
+mod configs;
 mod confluent;
 mod console_consumer;
 mod console_producer;
 mod consumer_perf;
 mod consumer_groups;
+mod delete_records;
 mod formatter;
 mod get_offsets;
 mod line_reader;
@@ -40,6 +43,16 @@ pub fn kafka_console_consumer(args: &[String]) -> ExitCode {
 /// `kafka-consumer-groups`: list, describe, reset and delete consumer groups.
 pub fn kafka_consumer_groups(args: &[String]) -> ExitCode {
     run::block_on(consumer_groups::main(args))
+}
+
+/// `kafka-configs`: show and change configurations of topics, brokers and groups.
+pub fn kafka_configs(args: &[String]) -> ExitCode {
+    run::block_on(configs::main(args))
+}
+
+/// `kafka-delete-records`: drop the oldest records of partitions.
+pub fn kafka_delete_records(args: &[String]) -> ExitCode {
+    run::block_on(delete_records::main(args))
 }
 
 /// `kafka-get-offsets`: first, last or timed offsets of partitions.

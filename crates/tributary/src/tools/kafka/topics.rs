@@ -12,6 +12,7 @@ use client::Admin;
 use kafka_codec::{ErrorCode, Uuid};
 use regex::Regex;
 
+use super::config_names::topic_configs;
 use super::options::{BROKER_LIST, Flag, HELP, Options, VERSION, ZOOKEEPER};
 use super::run::{self, Failure, Stop};
 
@@ -49,18 +50,13 @@ const FLAGS: &[Flag] = &[
     Flag::text(
         "config",
         "name=value",
-        "A topic configuration override for the topic being created. The following is a list of valid \
-         configurations: \n\tcleanup.policy\n\tcompression.gzip.level\n\tcompression.lz4.level\n\tcompression.type\n\t\
-         compression.zstd.level\n\tdelete.retention.ms\n\tfile.delete.delay.ms\n\tflush.messages\n\tflush.ms\n\t\
-         follower.replication.throttled.replicas\n\tindex.interval.bytes\n\tleader.replication.throttled.replicas\n\t\
-         local.retention.bytes\n\tlocal.retention.ms\n\tmax.compaction.lag.ms\n\tmax.message.bytes\n\t\
-         message.timestamp.after.max.ms\n\tmessage.timestamp.before.max.ms\n\tmessage.timestamp.type\n\t\
-         min.cleanable.dirty.ratio\n\tmin.compaction.lag.ms\n\tmin.insync.replicas\n\tpreallocate\n\t\
-         remote.log.copy.disable\n\tremote.log.delete.on.disable\n\tremote.storage.enable\n\tretention.bytes\n\t\
-         retention.ms\n\tsegment.bytes\n\tsegment.index.bytes\n\tsegment.jitter.ms\n\tsegment.ms\n\t\
-         unclean.leader.election.enable\nSee the Kafka documentation for full details on the topic configs. It is \
-         supported only in combination with --create. (To alter topic configurations, the kafka-configs tool can be \
-         used.)",
+        concat!(
+            "A topic configuration override for the topic being created. The following is a list of valid \
+             configurations: \n",
+            topic_configs!(),
+            "See the Kafka documentation for full details on the topic configs. It is supported only in combination \
+             with --create. (To alter topic configurations, the kafka-configs tool can be used.)"
+        ),
     ),
     Flag::text("delete-config", "name", "This option is no longer supported and has been deprecated since 4.0"),
     Flag::integer(
