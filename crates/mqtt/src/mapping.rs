@@ -200,3 +200,6 @@ fn property_of<'a>(key: &'a [u8], value: &'a [u8]) -> Option<Property<'a>> {
     }
     Some(Property::UserProperty(text(key)?, text(value)?))
 }
+
+#[cfg(test)]
+mod tests;

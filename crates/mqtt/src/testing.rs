@@ -93,12 +93,24 @@ impl Store {
         }
     }
 
+    /// Deletes a topic.
+    pub fn delete(&self, topic: &str) {
+        let mut topics = self.topics.lock();
+        topics.remove(topic);
+        self.announce(&topics);
+        self.grown.send_modify(|n| *n += 1);
+    }
+
     fn create(&self, topic: &NewTopic) {
         let mut topics = self.topics.lock();
         let count = usize::try_from(topic.partitions.unwrap_or(1)).unwrap_or(1).max(1);
         topics
             .entry(topic.name.clone())
             .or_insert_with(|| std::iter::repeat_with(Partition::default).take(count).collect());
+        self.announce(&topics);
+    }
+
+    fn announce(&self, topics: &BTreeMap<String, Vec<Partition>>) {
         let image = TopicImage {
             topics: topics
                 .iter()

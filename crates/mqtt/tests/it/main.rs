@@ -1,0 +1,13 @@
+//! The MQTT broker over real sockets, on a log in memory. Chapters as in Mosquitto's own suite where it has one.
+
+mod harness;
+
+mod bridge;
+mod c01_connect;
+mod c03_publish;
+mod c04_retain;
+mod c05_session;
+mod c07_will;
+mod faults;
+mod restart;
+mod share;
