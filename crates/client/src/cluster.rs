@@ -10,7 +10,7 @@ use kafka_codec::messages::{MetadataRequest, MetadataResponse};
 use kafka_codec::{ApiKey, ErrorCode};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::admin::Node;
 use crate::config::{ClientConfig, split_address};
@@ -32,8 +32,6 @@ pub(crate) struct View {
     pub(crate) metadata: Arc<Metadata>,
     /// The last refresh's failure, until one succeeds.
     pub(crate) error: Option<Error>,
-    /// Counts attempts, failed ones too.
-    pub(crate) attempts: u64,
 }
 
 /// One address and the connection to it.
@@ -120,6 +118,8 @@ pub(crate) enum CoordinatorKind {
 pub(crate) struct Cluster {
     pub(crate) config: ClientConfig,
     slots: Mutex<BTreeMap<i32, Arc<Slot>>>,
+    /// Connections of their own for groups: a JoinGroup that waits for others would hold up everything behind it.
+    coordinators: Mutex<BTreeMap<i32, Arc<Slot>>>,
     bootstrap: Vec<Arc<Slot>>,
     view: watch::Sender<View>,
     interest: Mutex<Interest>,
@@ -140,6 +140,7 @@ impl Cluster {
         Arc::new(Self {
             config,
             slots: Mutex::default(),
+            coordinators: Mutex::default(),
             bootstrap,
             view: watch::Sender::new(View::default()),
             interest: Mutex::new(Interest::Topics(BTreeSet::new())),
@@ -164,7 +165,8 @@ impl Cluster {
     /// Closes all connections and fails what waits on them.
     pub(crate) fn close(&self) {
         self.closed.send_replace(true);
-        for slot in self.slots.lock().values().chain(&self.bootstrap) {
+        for slot in self.slots.lock().values().chain(self.coordinators.lock().values()).chain(&self.bootstrap)
+        {
             slot.close();
         }
     }
@@ -203,50 +205,20 @@ impl Cluster {
         self.wanted.notify_one();
     }
 
-    /// Waits for an attempt to refresh that begins after this call, and tells its outcome.
-    pub(crate) async fn refreshed(&self, deadline: Instant) -> Result<Arc<Metadata>> {
-        let mut view = self.view.subscribe();
-        // The attempt under way may have begun too early: the one after it has not.
-        let attempts = view.borrow_and_update().attempts;
-        loop {
-            self.wanted.notify_one();
-            match timeout_at(deadline, view.changed()).await {
-                Err(_) | Ok(Err(_)) => {
-                    let error = view.borrow().error.clone();
-                    return Err(error.unwrap_or_else(|| {
-                        Error::Timeout("Timeout expired while fetching topic metadata".to_owned())
-                    }));
-                }
-                Ok(Ok(())) => {
-                    let now = view.borrow_and_update().clone();
-                    if now.attempts >= attempts + 2 || (now.error.is_none() && now.attempts > attempts) {
-                        return match now.error {
-                            None => Ok(now.metadata),
-                            Some(error) => Err(error),
-                        };
-                    }
-                }
-            }
-        }
-    }
-
     async fn refresh(&self) {
         let topics = match &*self.interest.lock() {
             Interest::All => None,
             Interest::Topics(topics) => Some(topics.iter().map(|t| t.to_string()).collect::<Vec<_>>()),
         };
         let outcome = self.fetch_metadata(topics.as_deref(), self.auto_create).await;
-        self.view.send_modify(|view| {
-            view.attempts += 1;
-            match outcome {
-                Ok(response) => {
-                    view.metadata = Arc::new(view.metadata.next(&response));
-                    view.error = None;
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "cannot refresh metadata");
-                    view.error = Some(error);
-                }
+        self.view.send_modify(|view| match outcome {
+            Ok(response) => {
+                view.metadata = Arc::new(view.metadata.next(&response));
+                view.error = None;
+            }
+            Err(error) => {
+                tracing::debug!(%error, "cannot refresh metadata");
+                view.error = Some(error);
             }
         });
     }
@@ -353,6 +325,20 @@ impl Cluster {
                 self.fetch_metadata(Some(&[]), false).await?;
                 known(id).ok_or_else(|| Error::broker(ErrorCode::BrokerNotAvailable))?
             }
+        };
+        slot.connect(&self.config).await
+    }
+
+    /// A connection to a coordinator, apart from the one to the same broker as a leader.
+    pub(crate) async fn coordinator(&self, node: &Node) -> Result<Arc<Connection>> {
+        let port = u16::try_from(node.port).map_err(|_| Error::broker(ErrorCode::CoordinatorNotAvailable))?;
+        let slot = {
+            let mut slots = self.coordinators.lock();
+            slots.retain(|id, slot| *id == node.id || slot.open().is_some());
+            let slot = slots
+                .entry(node.id)
+                .or_insert_with(|| Slot::new(&node.host, port, self.config.max_in_flight));
+            Arc::clone(slot)
         };
         slot.connect(&self.config).await
     }

@@ -26,7 +26,16 @@ pub async fn create_topic(admin: &Admin, name: &str, partitions: i32, configs: &
     for (_, created) in admin.create_topics(&[topic], CreateTopicsOptions::default()).await? {
         created?;
     }
-    Ok(())
+    // The leaders may hear of the topic later than the controller's answer comes.
+    let all: Vec<_> = (0..partitions).map(|p| (TopicPartition::new(name, p), OffsetSpec::Latest)).collect();
+    for _ in 0..200 {
+        let ends = admin.list_offsets(&all, IsolationLevel::ReadUncommitted).await?;
+        if ends.iter().all(|(_, end)| end.is_ok()) {
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    }
+    Err(format!("no leaders for {name}").into())
 }
 
 async fn topics(checks: &Checks, name: String) -> Outcome {

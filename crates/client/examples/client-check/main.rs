@@ -5,6 +5,7 @@
 //! do not repeat, so it may run against a cluster that is in use.
 
 mod admin;
+mod consumer;
 mod harness;
 mod producer;
 
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
         eprintln!("usage: client-check HOST:PORT [CHECK …]");
         return ExitCode::from(2);
     };
+    tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
     runtime.block_on(async {
         admin::run(&checks).await;
         producer::run(&checks).await;
+        consumer::run(&checks).await;
     });
     checks.finish()
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use kafka_codec::{ErrorCode, Request};
 use parking_lot::Mutex;
 
+pub(crate) use groups::read_assignment;
 pub use types::*;
 
 use crate::cluster::{Cluster, CoordinatorKind};

@@ -40,6 +40,9 @@ struct Order {
     acknowledged: i32,
     /// The broker's sequence cannot be met any more.
     broken: bool,
+    /// The broker has acknowledged a batch of this order. Before that it takes any first number for the beginning,
+    /// so a second batch in flight could overtake a refused first one.
+    confirmed: bool,
 }
 
 /// How the producer keeps order.
@@ -67,8 +70,9 @@ impl PartitionQueue {
         if discipline.one_at_a_time {
             return false;
         }
-        // A batch that came back goes alone; a broken order first comes to rest.
-        !discipline.idempotent || (front.sequence.is_none() && !self.order.is_some_and(|o| o.broken))
+        // A batch that came back goes alone; a broken order first comes to rest, a new one begins with one batch.
+        let flows = |order: &Order| order.confirmed && !order.broken;
+        !discipline.idempotent || (front.sequence.is_none() && self.order.as_ref().is_some_and(flows))
     }
 
     /// Whether a producer id must be had before the front batch can be sent.
@@ -101,8 +105,14 @@ impl PartitionQueue {
 
     /// Starts an order, or a new one where the old is broken.
     fn renumber(&mut self, id: Option<(i64, i16)>) {
-        let fresh =
-            |(producer_id, epoch)| Order { producer_id, epoch, next: 0, acknowledged: 0, broken: false };
+        let fresh = |(producer_id, epoch)| Order {
+            producer_id,
+            epoch,
+            next: 0,
+            acknowledged: 0,
+            broken: false,
+            confirmed: false,
+        };
         match &self.order {
             None => self.order = id.map(fresh),
             Some(order) if order.broken && self.in_flight == 0 => {
@@ -127,6 +137,7 @@ impl PartitionQueue {
             && order.epoch == sequence.epoch
         {
             order.acknowledged = sequence_after(sequence.base, batch.count);
+            order.confirmed = true;
         }
     }
 
@@ -138,7 +149,8 @@ impl PartitionQueue {
         match code {
             // An earlier batch is missing: if it is still to come, this one only has to wait its turn.
             Some(ErrorCode::OutOfOrderSequenceNumber) => {
-                order.broken |= order.epoch == sequence.epoch && order.acknowledged == sequence.base;
+                order.broken |=
+                    order.epoch == sequence.epoch && is_at_or_after(order.acknowledged, sequence.base);
                 Verdict::Retry
             }
             // The broker forgot this producer, by retention or a lost replica.
@@ -168,7 +180,6 @@ impl PartitionQueue {
     fn insert(&mut self, batch: Batch) {
         let place = match batch.sequence {
             None => 0,
-            // Distances instead of numbers, because numbers go round.
             Some(sequence) => self
                 .waiting
                 .iter()
@@ -199,6 +210,11 @@ impl PartitionQueue {
         }
         expired
     }
+}
+
+/// Whether sequence number `a` comes at or after `b`: by distance, because numbers go round.
+fn is_at_or_after(a: i32, b: i32) -> bool {
+    (a.wrapping_sub(b) & i32::MAX) < 1 << 30
 }
 
 /// All partitions that have something to send or in flight.

@@ -1,0 +1,162 @@
+//! Requests of a consumer that run beside the application: fetches and look-ups of positions.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kafka_codec::fetch::{FetchPartition, FetchRequest, FetchTopic};
+use kafka_codec::{ApiKey, Uuid};
+
+use super::group::Membership;
+use crate::admin::{GroupOffsets, IsolationLevel, ListedOffset};
+use crate::cluster::Cluster;
+use crate::config::ConsumerConfig;
+use crate::door::TopicPartition;
+use crate::error::{Error, Result};
+use crate::group_offsets;
+use crate::list_offsets::{self, Question};
+
+/// Newest version of Fetch that names topics instead of their ids.
+const NEWEST_BY_NAME: i16 = 12;
+
+/// A partition in a question, with the term in which it was asked.
+pub(super) type Asked = (TopicPartition, u64);
+
+/// What came of a task.
+pub(super) enum Done {
+    /// A fetch from one broker.
+    Fetch { node: i32, asked: Vec<(Asked, i64)>, answer: Result<FetchAnswer> },
+    /// Committed offsets.
+    Committed { asked: Vec<Asked>, answer: Result<GroupOffsets> },
+    /// Offsets by time from one broker.
+    Lookup { asked: Vec<Asked>, answer: Result<Vec<(TopicPartition, Result<ListedOffset>)>> },
+}
+
+/// An answer with what is needed to read it.
+pub(super) struct FetchAnswer {
+    pub(super) body: Bytes,
+    pub(super) version: i16,
+    pub(super) names: HashMap<Uuid, Arc<str>>,
+}
+
+/// One partition of a fetch.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) partition: TopicPartition,
+    pub(super) term: u64,
+    pub(super) offset: i64,
+    pub(super) leader_epoch: i32,
+    pub(super) topic_id: Uuid,
+}
+
+/// Fetches from one broker.
+pub(super) async fn fetch(
+    cluster: Arc<Cluster>,
+    config: Arc<ConsumerConfig>,
+    node: i32,
+    wanted: Vec<Wanted>,
+) -> Done {
+    let asked = wanted.iter().map(|w| ((w.partition.clone(), w.term), w.offset)).collect();
+    Done::Fetch { node, asked, answer: fetch_answer(&cluster, &config, node, &wanted).await }
+}
+
+async fn fetch_answer(
+    cluster: &Cluster,
+    config: &ConsumerConfig,
+    node: i32,
+    wanted: &[Wanted],
+) -> Result<FetchAnswer> {
+    let connection = cluster.broker(node).await?;
+    let by_id = wanted.iter().all(|w| !w.topic_id.is_zero());
+    let newest = ApiKey::Fetch.versions().map_or(NEWEST_BY_NAME, |v| *v.end());
+    let version = connection.version(ApiKey::Fetch, 4..=if by_id { newest } else { NEWEST_BY_NAME })?;
+    let by_id = version > NEWEST_BY_NAME;
+    let mut topics: BTreeMap<&Arc<str>, (Uuid, Vec<FetchPartition>)> = BTreeMap::new();
+    let mut names = HashMap::new();
+    for w in wanted {
+        let id = if by_id { w.topic_id } else { Uuid::ZERO };
+        names.insert(id, Arc::clone(&w.partition.topic));
+        let (_, partitions) = topics.entry(&w.partition.topic).or_insert_with(|| (id, Vec::new()));
+        partitions.push(FetchPartition {
+            partition: w.partition.partition,
+            current_leader_epoch: w.leader_epoch,
+            fetch_offset: w.offset,
+            partition_max_bytes: config.max_partition_fetch_bytes,
+            ..FetchPartition::default()
+        });
+    }
+    let topics = topics.into_iter().map(|(name, (topic_id, partitions))| FetchTopic {
+        topic: if by_id { "" } else { name },
+        topic_id,
+        partitions,
+    });
+    let request = FetchRequest {
+        replica_id: -1,
+        max_wait_ms: i32::try_from(config.fetch_max_wait.as_millis()).unwrap_or(i32::MAX),
+        min_bytes: config.fetch_min_bytes,
+        max_bytes: config.fetch_max_bytes,
+        isolation_level: i8::from(config.isolation == IsolationLevel::ReadCommitted),
+        session_id: 0,
+        session_epoch: -1,
+        topics: topics.collect(),
+        rack_id: &config.client.client_rack,
+        ..FetchRequest::default()
+    };
+    let frame = connection.frame_with(ApiKey::Fetch, version, |correlation_id, client_id| {
+        request.encode_frame(version, correlation_id, Some(client_id)).map(|frame| vec![frame])
+    })?;
+    let body = connection.exchange(frame, config.client.request_timeout + config.fetch_max_wait).await?;
+    Ok(FetchAnswer { body, version, names })
+}
+
+/// Looks committed offsets up.
+pub(super) async fn committed(membership: Arc<Membership>, asked: Vec<Asked>) -> Done {
+    let answer = async {
+        let connection = membership.coordinator().await?;
+        let partitions: Vec<_> = asked.iter().map(|(partition, _)| partition.clone()).collect();
+        let stable = membership.config.isolation == IsolationLevel::ReadCommitted;
+        let limit = membership.config.client.request_timeout;
+        group_offsets::fetch(&connection, &membership.group_id, Some(&partitions), stable, limit).await
+    };
+    let answer = answer.await;
+    if let Err(error) = &answer {
+        membership.heed(error);
+    }
+    Done::Committed { asked, answer }
+}
+
+/// Looks offsets up at one leader.
+pub(super) async fn lookup(
+    cluster: Arc<Cluster>,
+    config: Arc<ConsumerConfig>,
+    node: i32,
+    asked: Vec<Asked>,
+    questions: Vec<Question>,
+) -> Done {
+    let answer = async {
+        let connection = cluster.broker(node).await?;
+        list_offsets::ask(&connection, &questions, config.isolation, config.client.request_timeout).await
+    };
+    Done::Lookup { asked, answer: answer.await }
+}
+
+/// Whether an error of a partition will pass after a look at newer metadata.
+pub(super) fn passes(error: &Error) -> bool {
+    use kafka_codec::ErrorCode as E;
+    matches!(
+        error.code(),
+        Some(
+            E::NotLeaderOrFollower
+                | E::LeaderNotAvailable
+                | E::ReplicaNotAvailable
+                | E::KafkaStorageError
+                | E::FencedLeaderEpoch
+                | E::UnknownLeaderEpoch
+                | E::OffsetNotAvailable
+                | E::UnknownTopicOrPartition
+                | E::UnknownTopicId
+                | E::InconsistentTopicId
+                | E::UnknownServerError
+        )
+    ) || error.is_retriable()
+}
