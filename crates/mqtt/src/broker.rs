@@ -210,8 +210,8 @@ pub(crate) fn owned(p: &Publication) -> Publication {
 /// The reason code for what the log refused.
 pub(crate) fn reason_of(error: &DoorError) -> ReasonCode {
     match error {
-        DoorError::TooLarge { .. } => ReasonCode::PacketTooLarge,
-        DoorError::Unavailable(_) | DoorError::Limit(_) => ReasonCode::QuotaExceeded,
+        // "Packet too large" is not among the reasons of PUBACK and PUBREC.
+        DoorError::TooLarge { .. } | DoorError::Unavailable(_) | DoorError::Limit(_) => ReasonCode::QuotaExceeded,
         DoorError::Unauthorized(_) => ReasonCode::NotAuthorized,
         DoorError::Invalid(_) => ReasonCode::TopicNameInvalid,
         _ => ReasonCode::ImplementationSpecificError,

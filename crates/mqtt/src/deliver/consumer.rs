@@ -392,6 +392,9 @@ impl Consumer {
             }
             out.push(delivery);
         }
+        if inner.acked.is_empty() && inner.unacked.is_empty() && inner.retained.is_empty() {
+            inner.told = false;
+        }
         if inner.pump_waits && inner.acked.len() <= self.limits.messages / 2 {
             inner.pump_waits = false;
             self.room.notify_one();

@@ -15,8 +15,8 @@ async fn kept_replaced_and_cleared() {
         }
         c.publish_packet(retained("r/2", "two", 0)).await;
         c.subscribe("r/#", 2).await;
-        assert_eq!(c.message().await, "publish r/1 q2 #1 retain v2");
-        assert_eq!(c.message().await, "publish r/2 q0 retain two");
+        c.expect("publish r/1 q2 #1 retain v2").await;
+        c.expect("publish r/2 q0 retain two").await;
         assert_eq!(c.until_ping().await, Vec::<String>::new());
         // To those who are subscribed it is a message like any other.
         c.publish_packet(retained("r/2", "", 0)).await;
