@@ -221,22 +221,3 @@ error_codes! {
     StreamsTopologyDescriptionUpdateFailed = 135, "STREAMS_TOPOLOGY_DESCRIPTION_UPDATE_FAILED", false, "The broker could not process the topology description update; see the error message for details.";
     ControllerIdNotRegistered = 136, "CONTROLLER_ID_NOT_REGISTERED", false, "The given controller ID was not registered.";
 }
-
-#[cfg(test)]
-mod tests {
-    use super::ErrorCode;
-
-    #[test]
-    fn codes_are_dense_and_looked_up() {
-        let codes: Vec<i16> = ErrorCode::ALL.iter().map(|e| e.code()).collect();
-        assert_eq!(codes, (-1..=136).collect::<Vec<i16>>());
-        for error in ErrorCode::ALL {
-            assert_eq!(ErrorCode::from_code(error.code()), Some(*error));
-        }
-        assert_eq!(ErrorCode::from_code(137), None);
-        assert_eq!(ErrorCode::from_wire(999), ErrorCode::UnknownServerError);
-        assert_eq!(ErrorCode::from_code(3).map(ErrorCode::name), Some("UNKNOWN_TOPIC_OR_PARTITION"));
-        assert!(ErrorCode::NotLeaderOrFollower.is_retriable());
-        assert!(!ErrorCode::InvalidRequiredAcks.is_retriable());
-    }
-}

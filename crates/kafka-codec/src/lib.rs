@@ -38,4 +38,4 @@ pub use api_key::ApiKey;
 pub use error::{DecodeError, EncodeError};
 pub use error_code::ErrorCode;
 pub use message::{Message, Request};
-pub use uuid::Uuid;
+pub use uuid::{ParseUuidError, Uuid};

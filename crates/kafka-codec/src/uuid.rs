@@ -68,31 +68,3 @@ impl FromStr for Uuid {
         Ok(Self(bits.to_be_bytes()))
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_is_kafkas() {
-        assert_eq!(Uuid::METADATA_TOPIC.to_string(), "AAAAAAAAAAAAAAAAAAAAAQ");
-        assert_eq!(Uuid::ZERO.to_string(), "AAAAAAAAAAAAAAAAAAAAAA");
-        let all = Uuid([0xff; 16]);
-        assert_eq!(all.to_string(), "_____________________w");
-        let mixed = Uuid(*b"\x00\x10\x83\x10\x51\x87\x20\x92\x8b\x30\xd3\x8f\x41\x14\x93\x51");
-        assert_eq!(mixed.to_string(), "ABCDEFGHIJKLMNOPQRSTUQ");
-        for id in [Uuid::ZERO, Uuid::METADATA_TOPIC, all, mixed] {
-            assert_eq!(id.to_string().parse(), Ok(id));
-        }
-        assert_eq!("AAAAAAAAAAAAAAAAAAAAAQ==".parse(), Ok(Uuid::METADATA_TOPIC));
-        assert_eq!("short".parse::<Uuid>(), Err(ParseUuidError));
-        assert_eq!("AAAAAAAAAAAAAAAAAAAA+Q".parse::<Uuid>(), Err(ParseUuidError));
-    }
-
-    #[test]
-    fn random_ids_are_version_4_and_never_look_like_an_option() {
-        assert_eq!(Uuid::from_random([0xf8; 16]), None);
-        let id = Uuid::from_random([0xff; 16]).unwrap();
-        assert_eq!((id.0[6] >> 4, id.0[8] >> 6), (4, 2));
-    }
-}

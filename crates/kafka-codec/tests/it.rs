@@ -4,6 +4,8 @@
 
 #[path = "it/bounded.rs"]
 mod bounded;
+#[path = "it/frame.rs"]
+mod frame;
 #[path = "it/hand_written.rs"]
 mod hand_written;
 #[path = "it/messages.rs"]
@@ -12,3 +14,7 @@ mod messages;
 mod random;
 #[path = "it/records.rs"]
 mod records;
+#[path = "it/vocabulary.rs"]
+mod vocabulary;
+#[path = "it/wire.rs"]
+mod wire;
