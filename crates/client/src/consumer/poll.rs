@@ -38,8 +38,8 @@ impl Consumer {
             ));
         }
         let deadline = Instant::now() + timeout;
-        self.auto_commit();
         loop {
+            self.auto_commit();
             self.collect_done();
             self.drive_group().await;
             if let Some(error) = self.errors.pop_front() {
@@ -215,8 +215,8 @@ impl Consumer {
             Ok(found) => {
                 let Some(assigned) = self.partitions.of_term(partition, term) else { return };
                 if found.offset >= 0 {
-                    assigned.position =
-                        Position::At { offset: found.offset, leader_epoch: found.leader_epoch };
+                    // As in Kafka's client: a position has an epoch only once something was read there.
+                    assigned.position = Position::At { offset: found.offset, leader_epoch: None };
                 } else {
                     // No record is that young: the end then.
                     assigned.position = Position::Lookup(super::partitions::LATEST);

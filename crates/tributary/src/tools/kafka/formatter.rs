@@ -203,6 +203,7 @@ impl Deserializer {
                 &format!("Unable to instantiate a deserializer from {class}"),
                 "org.apache.kafka.tools.consumer.DefaultMessageFormatter",
             );
+            eprintln!("java.lang.ClassNotFoundException: {class}");
         }
         found
     }

@@ -120,7 +120,16 @@ fn validate_regex(text: &str) {
 async fn consumer_groups(admin: &Admin, filter: &ListGroupsOptions) -> Result<Vec<GroupListing>, Error> {
     let mut groups = admin.list_groups(filter).await?;
     groups.retain(|group| matches!(group.protocol_type.as_str(), "" | "consumer"));
-    groups.retain(|group| group.group_type.as_deref().is_none_or(|kind| TYPES.contains(&kind)));
+    groups.retain_mut(|group| {
+        // Brokers write the type in small letters.
+        let kind = |name: &String| TYPES.iter().find(|known| known.eq_ignore_ascii_case(name));
+        match group.group_type.as_ref().map(kind) {
+            Some(Some(known)) => group.group_type = Some((*known).to_owned()),
+            Some(None) => return false,
+            None => {}
+        }
+        true
+    });
     Ok(groups)
 }
 
