@@ -105,8 +105,13 @@ mod tests {
     fn a_hostile_payload_is_shown_as_text() {
         let view = TopicView { name: "t".into(), internal: false, records: 1, partitions: vec![] };
         let hostile = "<script>alert('x')</script>".to_string();
-        let record =
-            RecordView { offset: 0, timestamp_ms: 0, key: Some(hostile.clone()), value: Some(hostile.clone()), headers: vec![(hostile, None)] };
+        let record = RecordView {
+            offset: 0,
+            timestamp_ms: 0,
+            key: Some(hostile.clone()),
+            value: Some(hostile.clone()),
+            headers: vec![(hostile, None)],
+        };
         let html = topic(&view, 0, &[record]);
         assert!(!html.contains("<script>"), "{html}");
         assert_eq!(html.matches("&lt;script&gt;").count(), 3);

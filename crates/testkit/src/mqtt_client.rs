@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail};
 use bytes::BytesMut;
-use mqtt_codec::{ConnAck, Connect, Decoder, PACKET_SIZE_MAX, Packet, PacketId, ProtocolVersion, QoS, Subscribe, Subscription};
+use mqtt_codec::{
+    ConnAck, Connect, Decoder, PACKET_SIZE_MAX, Packet, PacketId, ProtocolVersion, QoS, Subscribe,
+    Subscription,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -102,7 +105,11 @@ impl PacketReader {
                 return Ok(Some(packet));
             }
             if self.socket.read_buf(&mut self.buffer).await? == 0 {
-                return if self.buffer.is_empty() { Ok(None) } else { bail!("connection cut inside a packet") };
+                return if self.buffer.is_empty() {
+                    Ok(None)
+                } else {
+                    bail!("connection cut inside a packet")
+                };
             }
         }
     }

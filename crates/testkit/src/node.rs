@@ -30,6 +30,8 @@ pub struct Node {
     process: Option<Running>,
     mqtt: SocketAddr,
     kafka: SocketAddr,
+    /// What killed processes wrote to standard error.
+    said: String,
 }
 
 #[derive(Debug)]
@@ -47,7 +49,7 @@ impl Node {
     pub fn start(options: NodeOptions) -> Result<Self> {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let (process, mqtt, kafka) = launch(&options, any, any)?;
-        Ok(Self { options, process: Some(process), mqtt, kafka })
+        Ok(Self { options, process: Some(process), mqtt, kafka, said: String::new() })
     }
 
     /// Address of MQTT; the same after a restart.
@@ -78,8 +80,14 @@ impl Node {
         if let Some(mut running) = self.process.take() {
             running.child.kill()?;
             running.child.wait()?;
+            self.said.push_str(&running.errors.recv().unwrap_or_default());
         }
         Ok(())
+    }
+
+    /// Warnings and errors of the processes killed so far.
+    pub fn said(&self) -> &str {
+        &self.said
     }
 
     /// SIGTERM, and waits for the end; answers the exit status and what was written to standard error.
@@ -133,7 +141,11 @@ fn terminate(child: &Child) -> Result<()> {
     Ok(())
 }
 
-fn launch(options: &NodeOptions, mqtt: SocketAddr, kafka: SocketAddr) -> Result<(Running, SocketAddr, SocketAddr)> {
+fn launch(
+    options: &NodeOptions,
+    mqtt: SocketAddr,
+    kafka: SocketAddr,
+) -> Result<(Running, SocketAddr, SocketAddr)> {
     let mut child = Command::new(&options.binary)
         .args(["serve", "--console", "off", "--data"])
         .arg(&options.data)

@@ -214,7 +214,8 @@ fn mosquitto(args: &[String]) -> ExitCode {
             }
             "-v" | "--verbose" => verbosity = Verbosity::Verbose,
             "-d" | "--daemon" => problems.push(
-                "-d: not supported: run it with a service manager or `nohup … &`; it stays in the foreground".into(),
+                "-d: not supported: run it with a service manager or `nohup … &`; it stays in the foreground"
+                    .into(),
             ),
             "-c" | "--config-file" => match args.next() {
                 Some(path) => file = Some(PathBuf::from(path)),

@@ -9,13 +9,14 @@ use crate::config::Plan;
 
 /// Starts all that `plan` names, prints what listens where and `ready`, and stops cleanly on SIGTERM or Ctrl-C.
 pub fn run(plan: Plan) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("tributary").build() {
-        Ok(runtime) => runtime,
-        Err(e) => {
-            eprintln!("Error: cannot start the async runtime: {e}");
-            return ExitCode::FAILURE;
-        }
-    };
+    let runtime =
+        match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("tributary").build() {
+            Ok(runtime) => runtime,
+            Err(e) => {
+                eprintln!("Error: cannot start the async runtime: {e}");
+                return ExitCode::FAILURE;
+            }
+        };
     let temporary = plan.temporary.clone();
     let outcome = runtime.block_on(serve(plan));
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));

@@ -69,6 +69,8 @@ struct FateState {
     appended: Option<Result<i64, DoorError>>,
     durable: bool,
     wakers: Vec<Waker>,
+    /// How often the wakers were taken: a place among them holds for one round only.
+    round: u32,
 }
 
 impl Fate {
@@ -76,6 +78,7 @@ impl Fate {
         let wakers = {
             let mut state = self.state.lock();
             change(&mut state);
+            state.round += 1;
             std::mem::take(&mut state.wakers)
         };
         for waker in wakers {
@@ -89,7 +92,8 @@ pub(crate) struct Appending {
     fate: Arc<Fate>,
     index: i64,
     ack: Ack,
-    place: Option<usize>,
+    /// Round and place of this appender's waker.
+    place: Option<(u32, usize)>,
 }
 
 impl Future for Appending {
@@ -105,10 +109,12 @@ impl Future for Appending {
             }
             _ => {}
         }
-        match this.place.and_then(|place| state.wakers.get_mut(place)) {
+        let round = state.round;
+        let place = this.place.filter(|(of, _)| *of == round).map(|(_, place)| place);
+        match place.and_then(|place| state.wakers.get_mut(place)) {
             Some(waker) => waker.clone_from(cx.waker()),
             None => {
-                this.place = Some(state.wakers.len());
+                this.place = Some((round, state.wakers.len()));
                 state.wakers.push(cx.waker().clone());
             }
         }
@@ -193,9 +199,10 @@ impl Batcher {
         }
     }
 
-    /// Whether anything waits for the durable end.
+    /// Whether anything waits for the durable end. Called on the log's committing thread, for which an appender
+    /// may be waiting with the lock in its hand: never blocks, and says yes when it cannot look.
     pub(crate) fn waits(&self) -> bool {
-        !self.state.lock().under_way.is_empty()
+        self.state.try_lock().is_none_or(|state| !state.under_way.is_empty())
     }
 }
 
@@ -244,6 +251,46 @@ fn append(partition: &Partition, records: &[Record]) -> Result<(i64, i64, bool),
         Err(error) => {
             partition.report_refusal(&error);
             Err(of_log(&error))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts its wake-ups.
+    #[derive(Default)]
+    struct Wakes(std::sync::atomic::AtomicUsize);
+
+    impl std::task::Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn every_appender_is_woken_at_the_append_and_again_when_it_is_durable_whatever_the_order_they_poll_in() {
+        let fate = Arc::new(Fate::default());
+        let wakes: Vec<Arc<Wakes>> = (0..3).map(|_| Arc::default()).collect();
+        let mut appenders: Vec<Appending> = (0..3)
+            .map(|index| Appending { fate: Arc::clone(&fate), index, ack: Ack::All, place: None })
+            .collect();
+        let poll = |appender: &mut Appending, wakes: &Arc<Wakes>| {
+            let waker = Waker::from(Arc::clone(wakes));
+            Pin::new(appender).poll(&mut Context::from_waker(&waker)).map(|offset| offset.expect("appended"))
+        };
+        for (appender, wakes) in appenders.iter_mut().zip(&wakes) {
+            assert_eq!(poll(appender, wakes), Poll::Pending);
+        }
+        fate.settle(|state| state.appended = Some(Ok(10)));
+        for (appender, wakes) in appenders.iter_mut().zip(&wakes).rev() {
+            assert_eq!(poll(appender, wakes), Poll::Pending);
+        }
+        fate.settle(|state| state.durable = true);
+        for (index, (appender, wakes)) in appenders.iter_mut().zip(&wakes).enumerate() {
+            assert_eq!(wakes.0.load(std::sync::atomic::Ordering::Relaxed), 2, "appender {index}");
+            assert_eq!(poll(appender, wakes), Poll::Ready(10 + index as i64));
         }
     }
 }

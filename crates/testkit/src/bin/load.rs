@@ -85,8 +85,11 @@ fn main() -> Result<()> {
 async fn pubsub(publishing: Publishing, subscribers: u64) -> Result<()> {
     let mut receivers = JoinSet::new();
     for n in 0..subscribers {
-        let (mut client, _) =
-            MqttClient::open(publishing.address, Connect::new(ProtocolVersion::V311, format!("load-sub-{n}"))).await?;
+        let (mut client, _) = MqttClient::open(
+            publishing.address,
+            Connect::new(ProtocolVersion::V311, format!("load-sub-{n}")),
+        )
+        .await?;
         client.subscribe(&format!("{}/#", publishing.topic), publishing.qos).await?;
         receivers.spawn(receive(client, publishing.clone()));
     }
@@ -271,7 +274,8 @@ fn take(packet: &Packet, writer: &mut PacketWriter, latencies: &mut Vec<u64>, ze
 
 /// Nanoseconds since the stamp at the start of a payload.
 fn stamp_age(zero: Instant, payload: &[u8]) -> Result<u64> {
-    let stamp: [u8; 8] = payload.get(..8).and_then(|b| b.try_into().ok()).context("a payload without its stamp")?;
+    let stamp: [u8; 8] =
+        payload.get(..8).and_then(|b| b.try_into().ok()).context("a payload without its stamp")?;
     Ok((zero.elapsed().as_nanos() as u64).saturating_sub(u64::from_be_bytes(stamp)))
 }
 
@@ -291,4 +295,3 @@ fn report(mode: &str, sent: u64, expected: u64, delivered: u64, wall: Duration, 
         quantile(1.0)
     );
 }
-

@@ -56,8 +56,13 @@ struct Draft {
 impl Draft {
     /// Sorts settings by owner; a later setting of the same name replaces an earlier one.
     fn new(settings: Vec<Setting>, problems: Vec<String>) -> Self {
-        let mut draft =
-            Self { kafka: BTreeMap::new(), mosquitto: Vec::new(), own: BTreeMap::new(), problems, notes: Vec::new() };
+        let mut draft = Self {
+            kafka: BTreeMap::new(),
+            mosquitto: Vec::new(),
+            own: BTreeMap::new(),
+            problems,
+            notes: Vec::new(),
+        };
         for setting in settings {
             draft.add(setting);
         }
@@ -80,8 +85,12 @@ impl Draft {
     fn add_mosquitto(&mut self, setting: Setting, support: Support) {
         match support {
             Support::Honoured => self.mosquitto.push(setting),
-            Support::Moot(why) => self.notes.push(format!("{}: {}: not used: {why}", setting.origin, setting.key)),
-            Support::Refused(why) => self.problems.push(format!("{}: {}: {why}", setting.origin, setting.key)),
+            Support::Moot(why) => {
+                self.notes.push(format!("{}: {}: not used: {why}", setting.origin, setting.key))
+            }
+            Support::Refused(why) => {
+                self.problems.push(format!("{}: {}: {why}", setting.origin, setting.key))
+            }
         }
     }
 
@@ -156,7 +165,8 @@ impl Draft {
                     config.listeners.clear();
                 }
                 for note in notes {
-                    let origin = self.kafka.get(&note.key).map_or(String::new(), |s| format!("{}: ", s.origin));
+                    let origin =
+                        self.kafka.get(&note.key).map_or(String::new(), |s| format!("{}: ", s.origin));
                     self.notes.push(format!("{origin}{}: {}", note.key, note.message));
                 }
                 Some(config)
@@ -201,7 +211,8 @@ impl Draft {
     }
 
     fn anonymous_is_allowed(&self) -> bool {
-        let flag = self.mosquitto.iter().any(|s| s.key == "allow_anonymous" && s.value.eq_ignore_ascii_case("true"));
+        let flag =
+            self.mosquitto.iter().any(|s| s.key == "allow_anonymous" && s.value.eq_ignore_ascii_case("true"));
         flag || std::env::var("ALLOW_PLAINTEXT_LISTENER").is_ok_and(|v| v.eq_ignore_ascii_case("yes"))
     }
 
@@ -249,7 +260,8 @@ impl Draft {
             self.problems.dedup();
             return Err(self.problems);
         };
-        let pid_file = self.mosquitto.iter().rev().find(|s| s.key == "pid_file").map(|s| PathBuf::from(&s.value));
+        let pid_file =
+            self.mosquitto.iter().rev().find(|s| s.key == "pid_file").map(|s| PathBuf::from(&s.value));
         let verbosity = self.verbosity();
         Ok(Plan { broker, mqtt, console, temporary: None, pid_file, verbosity, notes: self.notes })
     }
@@ -341,7 +353,8 @@ pub fn for_mosquitto_file(
     }
     let temporary = match persistent_location(file) {
         Some(location) => {
-            let location = if location.as_os_str().is_empty() { PathBuf::from("tributary-data") } else { location };
+            let location =
+                if location.as_os_str().is_empty() { PathBuf::from("tributary-data") } else { location };
             draft.set_data_dir(&location.to_string_lossy());
             None
         }

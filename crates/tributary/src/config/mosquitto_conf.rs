@@ -29,7 +29,8 @@ pub enum Support {
 const SECURITY: &str = "users, ACLs and TLS for MQTT are not in this version; starting without it would leave the broker more open than the file asks for";
 const BRIDGES: &str = "bridge connections to other brokers are not in this version";
 const WEBSOCKETS: &str = "WebSocket listeners are not in this version";
-const ALWAYS_DURABLE: &str = "sessions, retained and queued messages are always on disk before they are acknowledged";
+const ALWAYS_DURABLE: &str =
+    "sessions, retained and queued messages are always on disk before they are acknowledged";
 
 /// Every option of `mosquitto.conf(5)` 2.0, and of this broker's own for such a file, in one table.
 pub const OPTIONS: &[(&str, Support)] = {
@@ -39,7 +40,12 @@ pub const OPTIONS: &[(&str, Support)] = {
         ("address", Refused(BRIDGES)),
         ("addresses", Refused(BRIDGES)),
         ("allow_anonymous", Honoured),
-        ("allow_duplicate_messages", Moot("a client with overlapping subscriptions gets each message once, the later default of Mosquitto")),
+        (
+            "allow_duplicate_messages",
+            Moot(
+                "a client with overlapping subscriptions gets each message once, the later default of Mosquitto",
+            ),
+        ),
         ("allow_zero_length_clientid", Honoured),
         ("auth_opt_", Refused(SECURITY)),
         ("auth_plugin", Refused(SECURITY)),
@@ -70,7 +76,10 @@ pub const OPTIONS: &[(&str, Support)] = {
         ("log_timestamp_format", Moot("log lines carry RFC 3339 times")),
         ("log_type", Honoured),
         ("max_connections", Honoured),
-        ("max_inflight_bytes", Moot("in-flight messages are bounded by max_inflight_messages and max_queued_bytes")),
+        (
+            "max_inflight_bytes",
+            Moot("in-flight messages are bounded by max_inflight_messages and max_queued_bytes"),
+        ),
         ("max_inflight_messages", Honoured),
         ("max_keepalive", Honoured),
         ("max_packet_size", Honoured),
@@ -79,7 +88,10 @@ pub const OPTIONS: &[(&str, Support)] = {
         ("max_queued_messages", Honoured),
         ("max_topic_alias", Honoured),
         ("memory_limit", Moot("memory is bounded by the limits of each queue and connection")),
-        ("message_size_limit", Refused("bounds of the payload alone are not in this version: use max_packet_size")),
+        (
+            "message_size_limit",
+            Refused("bounds of the payload alone are not in this version: use max_packet_size"),
+        ),
         ("mount_point", Honoured),
         ("password_file", Refused(SECURITY)),
         ("per_listener_settings", Honoured),
@@ -205,13 +217,21 @@ mod tests {
         std::fs::write(conf_d.join("a.conf"), "max_qos 1\n").expect("write");
         std::fs::write(conf_d.join("ignored.txt"), "nonsense\n").expect("write");
         let main = dir.path().join("m.conf");
-        let text = format!("# c\n\nlistener 1883 127.0.0.1\n  allow_anonymous\ttrue\ninclude_dir {}\n", conf_d.display());
+        let text = format!(
+            "# c\n\nlistener 1883 127.0.0.1\n  allow_anonymous\ttrue\ninclude_dir {}\n",
+            conf_d.display()
+        );
         std::fs::write(&main, text).expect("write");
         let got = load(&main).expect("loads");
         let got: Vec<_> = got.iter().map(|e| (e.key.as_str(), e.value.as_str(), e.line)).collect();
         assert_eq!(
             got,
-            [("listener", "1883 127.0.0.1", 3), ("allow_anonymous", "true", 4), ("max_qos", "1", 1), ("sys_interval", "5", 1)]
+            [
+                ("listener", "1883 127.0.0.1", 3),
+                ("allow_anonymous", "true", 4),
+                ("max_qos", "1", 1),
+                ("sys_interval", "5", 1)
+            ]
         );
     }
 

@@ -76,7 +76,9 @@ pub(super) fn build_from_mosquitto(draft: &mut Draft, ports: &[u16]) -> Option<M
     let mut default_port = None;
     for setting in &settings {
         let outcome = match setting.key.as_str() {
-            "port" => parse::<u16>(&setting.value, "a port, 0 to 65535").map(|port| default_port = Some(port)),
+            "port" => {
+                parse::<u16>(&setting.value, "a port, 0 to 65535").map(|port| default_port = Some(port))
+            }
             "bind_address" => listen::resolve_host(&setting.value, 0).map(|a| first.address.set_ip(a.ip())),
             "listener" => listener(&setting.value, &first, per_listener).map(|l| blocks.push(l)),
             _ => match set_global(&mut config, setting) {
@@ -155,8 +157,14 @@ fn set_global(config: &mut MqttConfig, setting: &Setting) -> Result<bool, String
             config.sys_interval = (seconds > 0).then(|| Duration::from_secs(seconds));
         }
         // Read elsewhere.
-        "log_dest" | "log_type" | "log_timestamp" | "connection_messages" | "pid_file" | "persistence_location"
-        | "per_listener_settings" | "kafka_listener" => {}
+        "log_dest"
+        | "log_type"
+        | "log_timestamp"
+        | "connection_messages"
+        | "pid_file"
+        | "persistence_location"
+        | "per_listener_settings"
+        | "kafka_listener" => {}
         "protocol" if value == "mqtt" => {}
         "protocol" => return Err(format!("{value} listeners are not in this version: only mqtt")),
         "socket_domain" if matches!(value, "ipv4" | "ipv6") => {}
@@ -227,8 +235,12 @@ fn set_own(config: &mut MqttConfig, setting: &Setting) -> Result<(), String> {
         "mqtt.sessions.max" => config.limits.max_sessions = parse(value, "a count")?,
         "mqtt.subscriptions.max" => config.limits.max_subscriptions = parse(value, "a count")?,
         "mqtt.retained.max" => config.limits.max_retained = parse(value, "a count")?,
-        "mqtt.checkpoint.interval.ms" => config.checkpoint_interval = Duration::from_millis(parse(value, "milliseconds")?),
-        "mqtt.connect.timeout.ms" => config.limits.connect_timeout = Duration::from_millis(parse(value, "milliseconds")?),
+        "mqtt.checkpoint.interval.ms" => {
+            config.checkpoint_interval = Duration::from_millis(parse(value, "milliseconds")?)
+        }
+        "mqtt.connect.timeout.ms" => {
+            config.limits.connect_timeout = Duration::from_millis(parse(value, "milliseconds")?)
+        }
         _ => config.routes.push(route(value)?),
     }
     Ok(())
@@ -267,9 +279,8 @@ fn parse<T: FromStr>(text: &str, expected: &str) -> Result<T, String> {
 }
 
 fn positive(text: &str) -> Result<i32, String> {
-    parse::<i32>(text, "a count, at least 1").and_then(|n| {
-        if n >= 1 { Ok(n) } else { Err(format!("{n} is not a count, at least 1")) }
-    })
+    parse::<i32>(text, "a count, at least 1")
+        .and_then(|n| if n >= 1 { Ok(n) } else { Err(format!("{n} is not a count, at least 1")) })
 }
 
 fn boolean(text: &str) -> Result<bool, String> {

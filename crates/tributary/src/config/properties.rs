@@ -116,8 +116,14 @@ mod tests {
                 ("empty2", "", 8),
             ],
         );
-        check("a=1,\\\n   2,\\\n   3\nb=c\\\\\nd\\:e=f", &[("a", "1,2,3", 1), ("b", "c\\", 4), ("d:e", "f", 5)]);
-        check("t=\\ttab\\u00e9\nwin=C:\\\\kafka\\\\logs", &[("t", "\ttab\u{e9}", 1), ("win", "C:\\kafka\\logs", 2)]);
+        check(
+            "a=1,\\\n   2,\\\n   3\nb=c\\\\\nd\\:e=f",
+            &[("a", "1,2,3", 1), ("b", "c\\", 4), ("d:e", "f", 5)],
+        );
+        check(
+            "t=\\ttab\\u00e9\nwin=C:\\\\kafka\\\\logs",
+            &[("t", "\ttab\u{e9}", 1), ("win", "C:\\kafka\\logs", 2)],
+        );
         check("a==b\nc = = d", &[("a", "=b", 1), ("c", "= d", 2)]);
     }
 

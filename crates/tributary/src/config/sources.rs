@@ -88,7 +88,11 @@ pub fn from_properties_file(path: &Path) -> Result<Vec<Setting>, Vec<String>> {
     })?;
     Ok(entries
         .into_iter()
-        .map(|e| Setting { key: e.key, value: e.value.trim().to_string(), origin: Origin::File(path.into(), e.line) })
+        .map(|e| Setting {
+            key: e.key,
+            value: e.value.trim().to_string(),
+            origin: Origin::File(path.into(), e.line),
+        })
         .collect())
 }
 
@@ -163,8 +167,9 @@ mod tests {
 
     #[test]
     fn toml_names_lines() {
-        let (_dir, path) =
-            file("data = \"d\"\nmqtt = [\"1883\", \"1884\"]\n[settings]\n\"log.retention.hours\" = 24\nmax_qos = 1\n");
+        let (_dir, path) = file(
+            "data = \"d\"\nmqtt = [\"1883\", \"1884\"]\n[settings]\n\"log.retention.hours\" = 24\nmax_qos = 1\n",
+        );
         let got = from_toml_file(&path).expect("reads");
         let got: Vec<_> = got.iter().map(|s| format!("{}={} {}", s.key, s.value, s.origin)).collect();
         let p = path.display();

@@ -77,7 +77,8 @@ fn every_problem_is_said_in_one_line_with_its_place() {
 
 #[test]
 fn contradictions_are_refused() {
-    let problems = serve(&[("kafka", "9092"), ("listeners", "PLAINTEXT://:9092"), ("data", "a"), ("log.dirs", "b")]);
+    let problems =
+        serve(&[("kafka", "9092"), ("listeners", "PLAINTEXT://:9092"), ("data", "a"), ("log.dirs", "b")]);
     let problems = problems.err().expect("refused").join("\n");
     assert!(problems.contains("kafka: contradicts listeners"), "{problems}");
     assert!(problems.contains("data: contradicts log.dirs"), "{problems}");
@@ -85,7 +86,8 @@ fn contradictions_are_refused() {
 
 #[test]
 fn a_kafka_file_opens_kafka_only() {
-    let plan = for_kafka_file(settings(&[("log.dirs", "/x/y"), ("broker.id", "0")]), Vec::new()).expect("a plan");
+    let plan =
+        for_kafka_file(settings(&[("log.dirs", "/x/y"), ("broker.id", "0")]), Vec::new()).expect("a plan");
     assert_eq!(kafka_addresses(&plan), ["PLAINTEXT://127.0.0.1:9092"]);
     assert!(plan.mqtt.is_none() && plan.console.is_none());
     assert_eq!(plan.broker.data_dir, Path::new("/x/y"));
@@ -96,7 +98,10 @@ fn a_kafka_file_opens_kafka_only() {
 
 #[test]
 fn a_mosquitto_file_opens_mqtt_only() {
-    let plan = mosquitto("listener 1884 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location /x/y/\n", &[]);
+    let plan = mosquitto(
+        "listener 1884 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location /x/y/\n",
+        &[],
+    );
     let plan = plan.expect("a plan");
     assert_eq!(mqtt_addresses(&plan), ["127.0.0.1:1884"]);
     assert!(plan.broker.listeners.is_empty() && plan.console.is_none() && plan.temporary.is_none());
@@ -133,9 +138,15 @@ fn mosquitto_settings_reach_the_server() {
 
 #[test]
 fn mosquitto_problems_name_file_and_line() {
-    let problems = mosquitto("listener 1883\nacl_file /x\nnonsense 1\nmax_qos 3\nallow_anonymous perhaps\n", &[]);
+    let problems =
+        mosquitto("listener 1883\nacl_file /x\nnonsense 1\nmax_qos 3\nallow_anonymous perhaps\n", &[]);
     let problems = problems.err().expect("refused");
-    for start in ["FILE:2: acl_file: ", "FILE:3: Unknown configuration variable", "FILE:4: max_qos: ", "FILE:5: allow_anonymous: "] {
+    for start in [
+        "FILE:2: acl_file: ",
+        "FILE:3: Unknown configuration variable",
+        "FILE:4: max_qos: ",
+        "FILE:5: allow_anonymous: ",
+    ] {
         assert_eq!(problems.iter().filter(|p| p.starts_with(start)).count(), 1, "{start} in {problems:?}");
     }
 }
@@ -153,9 +164,13 @@ fn every_honoured_option_of_mosquitto_is_taken() {
 
 #[test]
 fn routes_are_read() {
-    let plan = serve(&[("mqtt.route.press", "plant/+/press/# -> press key=level:1 partitions=4")]).expect("a plan");
+    let plan =
+        serve(&[("mqtt.route.press", "plant/+/press/# -> press key=level:1 partitions=4")]).expect("a plan");
     let route = &plan.mqtt.expect("mqtt").routes[0];
-    assert_eq!((route.filter.as_str(), route.topic.as_str(), route.partitions), ("plant/+/press/#", "press", Some(4)));
+    assert_eq!(
+        (route.filter.as_str(), route.topic.as_str(), route.partitions),
+        ("plant/+/press/#", "press", Some(4))
+    );
     assert_eq!(route.key, mqtt::RouteKey::Level(1));
     let problems = serve(&[("mqtt.route.x", "a b c")]).err().expect("refused");
     assert!(problems[0].contains("expected FILTER -> TOPIC"), "{problems:?}");

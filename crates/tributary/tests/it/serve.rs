@@ -67,8 +67,21 @@ fn sigterm_is_a_clean_stop_and_the_data_opens_again() {
 fn addresses_may_repeat_and_port_0_says_which() {
     let dir = tempfile::tempdir().expect("tempdir");
     let any = "127.0.0.1:0";
-    let arguments =
-        ["serve", "--data", text(dir.path()), "--mqtt", any, "--mqtt", any, "--kafka", any, "--kafka", any, "--console", any];
+    let arguments = [
+        "serve",
+        "--data",
+        text(dir.path()),
+        "--mqtt",
+        any,
+        "--mqtt",
+        any,
+        "--kafka",
+        any,
+        "--kafka",
+        any,
+        "--console",
+        any,
+    ];
     let (_guard, lines) = start(&arguments);
     for (what, count) in [("mqtt", 2), ("kafka", 2), ("console", 1)] {
         let found = addresses(&lines, what);
@@ -77,7 +90,11 @@ fn addresses_may_repeat_and_port_0_says_which() {
             TcpStream::connect(address).expect("accepts");
         }
     }
-    assert_eq!(lines.iter().filter(|l| l.starts_with("try ") || l.starts_with("then ")).count(), 2, "{lines:?}");
+    assert_eq!(
+        lines.iter().filter(|l| l.starts_with("try ") || l.starts_with("then ")).count(),
+        2,
+        "{lines:?}"
+    );
 }
 
 #[test]
@@ -112,7 +129,8 @@ async fn a_mosquitto_file_opens_what_it_names_with_the_data_where_it_says() {
     assert!(addresses(&lines, "kafka").is_empty() && addresses(&lines, "console").is_empty(), "{lines:?}");
     let address = *addresses(&lines, "mqtt").first().expect("an MQTT listener");
     assert_eq!(address.port(), port);
-    let (mut client, ack) = MqttClient::open(address, Connect::new(ProtocolVersion::V311, "c")).await.expect("connects");
+    let (mut client, ack) =
+        MqttClient::open(address, Connect::new(ProtocolVersion::V311, "c")).await.expect("connects");
     assert_eq!(ack.reason, ReasonCode::Success);
     client.subscribe("a/#", QoS::AtLeastOnce).await.expect("subscribes");
     assert!(data.join("meta.properties").is_file());
@@ -132,7 +150,8 @@ fn a_bad_configuration_is_refused_line_by_line_and_nothing_is_written() {
         assert_eq!(said.iter().filter(|l| l.starts_with(&start)).count(), 1, "{start} in {said:?}");
     }
     let toml = dir.path().join("tributary.toml");
-    std::fs::write(&toml, format!("data = \"{}\"\n\n[settings]\nmax_qos = 7\n", data.display())).expect("write");
+    std::fs::write(&toml, format!("data = \"{}\"\n\n[settings]\nmax_qos = 7\n", data.display()))
+        .expect("write");
     let (code, said) = refused(&["serve", "--config", text(&toml)]);
     assert_eq!((code, said), (2, vec![format!("Error: {}:4: max_qos: 7 is not 0, 1 or 2", toml.display())]));
     assert!(!data.exists(), "something was written");
@@ -142,8 +161,17 @@ fn a_bad_configuration_is_refused_line_by_line_and_nothing_is_written() {
 fn two_processes_cannot_share_a_data_directory() {
     let dir = tempfile::tempdir().expect("tempdir");
     let node = Node::start(options(dir.path())).expect("starts");
-    let (code, said) =
-        refused(&["serve", "--data", text(node.data()), "--mqtt", "127.0.0.1:0", "--kafka", "127.0.0.1:0", "--console", "off"]);
+    let (code, said) = refused(&[
+        "serve",
+        "--data",
+        text(node.data()),
+        "--mqtt",
+        "127.0.0.1:0",
+        "--kafka",
+        "127.0.0.1:0",
+        "--console",
+        "off",
+    ]);
     assert_eq!(code, 1, "{said:?}");
     let error = said.iter().find(|l| l.starts_with("Error: ")).expect("an error");
     assert!(error.contains(text(node.data())), "{error}");
@@ -167,7 +195,12 @@ fn a_port_in_use_is_named() {
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    for command in [vec!["--help"], vec!["serve", "--help"], vec!["kafka-server-start", "--help"], vec!["mosquitto", "-h"]] {
+    for command in [
+        vec!["--help"],
+        vec!["serve", "--help"],
+        vec!["kafka-server-start", "--help"],
+        vec!["mosquitto", "-h"],
+    ] {
         let out = Command::new(binary()).args(&command).output().expect("runs");
         let said = String::from_utf8_lossy(&out.stdout);
         assert!(out.status.success() && said.contains("Example"), "{command:?}: {said}");

@@ -68,7 +68,8 @@ fn nothing_acknowledged_is_lost_doubled_or_reordered_over_kills() {
     println!("TRIBUTARY_KILLS={kills} TRIBUTARY_SEED={seed}");
     let dir = tempfile::tempdir().expect("tempdir");
     let mut node = Node::start(crate::options(dir.path())).expect("starts");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
     let drivers = Drivers {
         mqtt: node.mqtt(),
         kafka: node.kafka(),
@@ -78,15 +79,18 @@ fn nothing_acknowledged_is_lost_doubled_or_reordered_over_kills() {
     };
     runtime.block_on(create_topic(&drivers));
     let subscriber = runtime.block_on(subscriber::start(&drivers)).expect("subscribes");
-    let mut publishers = Vec::new();
+    let mut tasks = Vec::new();
     for process in 0..9u32 {
         let qos = (process % 3) as u8;
-        publishers.push(runtime.spawn(publisher::run(drivers.clone(), process, qos)));
+        let task = runtime.spawn(publisher::run(drivers.clone(), process, qos));
+        tasks.push((format!("MQTT publisher {process} at QoS {qos}"), task));
     }
     let retainer = runtime.spawn(publisher::run_retained(drivers.clone(), 20));
-    let mut producers = Vec::new();
-    for (process, acks, idempotent) in [(30, "1", false), (31, "all", false), (32, "all", true), (33, "all", true)] {
-        producers.push(runtime.spawn(produce(drivers.clone(), process, acks, idempotent)));
+    for (process, acks, idempotent) in
+        [(30, "1", false), (31, "all", false), (32, "all", true), (33, "all", true)]
+    {
+        let task = runtime.spawn(produce(drivers.clone(), process, acks, idempotent));
+        tasks.push((format!("Kafka producer {process}, acks={acks}, idempotent: {idempotent}"), task));
     }
     let mut moments = Moments(seed);
     for _ in 0..kills {
@@ -97,8 +101,9 @@ fn nothing_acknowledged_is_lost_doubled_or_reordered_over_kills() {
     std::thread::sleep(Duration::from_millis(500));
     drivers.stop.store(true, Ordering::Relaxed);
     let (finals, end) = runtime.block_on(async {
-        for task in publishers.into_iter().chain(producers) {
-            tokio::time::timeout(PATIENCE, task).await.expect("ends in time").expect("no panic");
+        for (name, task) in tasks {
+            let ended = tokio::time::timeout(PATIENCE, task).await;
+            ended.unwrap_or_else(|_| panic!("{name} does not end")).unwrap_or_else(|e| panic!("{name}: {e}"));
         }
         let kept = tokio::time::timeout(PATIENCE, retainer).await.expect("ends in time").expect("no panic");
         let subscriber = tokio::time::timeout(PATIENCE, subscriber.finish()).await.expect("ends in time");
@@ -121,10 +126,12 @@ fn nothing_acknowledged_is_lost_doubled_or_reordered_over_kills() {
 }
 
 async fn create_topic(drivers: &Drivers) {
-    let admin = client::Admin::new(client::AdminConfig::new(&drivers.kafka.to_string()).expect("config")).expect("admin");
-    let topics =
-        [(MQTT_TOPIC, 1), (KAFKA_TOPIC, KAFKA_PARTITIONS)].map(|(name, n)| client::admin::NewTopic::new(name, Some(n), Some(1)));
-    let created = admin.create_topics(&topics, client::admin::CreateTopicsOptions::default()).await.expect("created");
+    let admin = client::Admin::new(client::AdminConfig::new(&drivers.kafka.to_string()).expect("config"))
+        .expect("admin");
+    let topics = [(MQTT_TOPIC, 1), (KAFKA_TOPIC, KAFKA_PARTITIONS)]
+        .map(|(name, n)| client::admin::NewTopic::new(name, Some(n), Some(1)));
+    let created =
+        admin.create_topics(&topics, client::admin::CreateTopicsOptions::default()).await.expect("created");
     assert!(created.iter().all(|(_, outcome)| outcome.is_ok()), "{created:?}");
     admin.close().await;
 }
@@ -156,7 +163,8 @@ async fn produce(drivers: Drivers, process: Process, acks: &str, idempotent: boo
             let delivery = if idempotent { Delivery::ExactlyOnce } else { Delivery::AtLeastOnce };
             let send = Send { partition: partition.clone(), value, delivery, ordered: idempotent };
             let op = drivers.recorder.send(process, send);
-            let record = ProducerRecord::new(KAFKA_TOPIC, Bytes::from(value.to_string())).partition(partition.index);
+            let record =
+                ProducerRecord::new(KAFKA_TOPIC, Bytes::from(value.to_string())).partition(partition.index);
             match producer.send(record).await {
                 Ok(delivery) => pending.push((op, delivery)),
                 Err(e) => panic!("send: {e}"),
@@ -186,9 +194,17 @@ async fn read_all(kafka: SocketAddr, partition: Partition) -> FinalRead {
     let mut records = Vec::new();
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while records.last().map_or(log_start, |(offset, _)| offset + 1) < log_end {
-        assert!(tokio::time::Instant::now() < deadline, "{partition}: read up to {:?} of {log_end}", records.last());
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{partition}: read up to {:?} of {log_end}",
+            records.last()
+        );
         for record in consumer.poll(Duration::from_millis(200)).await.expect("polls") {
-            let value = record.value.as_deref().and_then(|v| std::str::from_utf8(v).ok()).and_then(|v| v.parse().ok());
+            let value = record
+                .value
+                .as_deref()
+                .and_then(|v| std::str::from_utf8(v).ok())
+                .and_then(|v| v.parse().ok());
             records.push((record.offset, value));
         }
     }

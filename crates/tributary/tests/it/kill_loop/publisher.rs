@@ -57,7 +57,15 @@ pub async fn run(drivers: Drivers, process: Process, qos: u8) {
         match publisher.connection().await {
             Ok(()) => return,
             // The node was killed: come back with what is pending.
-            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            Err(e) => {
+                if publisher.drivers.stopping() {
+                    println!(
+                        "publisher {process} after the kills: {e:#}, {} pending",
+                        publisher.pending.len()
+                    );
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
         }
     }
 }
@@ -74,7 +82,11 @@ impl Publisher {
         if ack.reason != ReasonCode::Success {
             bail!("refused: {:?}", ack.reason);
         }
-        assert!(ack.session_present || !self.session_seen, "the session of publisher {} is gone", self.process);
+        assert!(
+            ack.session_present || !self.session_seen,
+            "the session of publisher {} is gone",
+            self.process
+        );
         self.session_seen = true;
         for index in 0..self.pending.len() {
             let again = match &self.pending[index] {
@@ -117,7 +129,8 @@ impl Publisher {
         let message = recorder.publish(self.process, publish);
         client.writer.push(&Packet::Publish(self.message(self.packet_id, value, false)))?;
         if self.qos != QoS::AtMostOnce {
-            let pending = Pending { packet_id: self.packet_id, value, ops: [record, message], received: false };
+            let pending =
+                Pending { packet_id: self.packet_id, value, ops: [record, message], received: false };
             self.pending.push_back(pending);
             self.packet_id = self.packet_id.next();
         }
@@ -182,7 +195,17 @@ pub async fn run_retained(drivers: Drivers, process: Process) -> Vec<Arc<str>> {
                 let op = drivers.recorder.publish(process, op);
                 let packet_id = PacketId::new((number % 60_000) as u16 + 1);
                 let topic = topic.to_string().into();
-                (Publish { qos: QoS::AtLeastOnce, retain: true, topic, packet_id, payload, ..Publish::default() }, op)
+                (
+                    Publish {
+                        qos: QoS::AtLeastOnce,
+                        retain: true,
+                        topic,
+                        packet_id,
+                        payload,
+                        ..Publish::default()
+                    },
+                    op,
+                )
             });
             let sent = client.send(&Packet::Publish(publish.clone())).await;
             let acked = match sent {
