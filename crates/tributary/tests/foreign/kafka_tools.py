@@ -353,7 +353,7 @@ class Side:
             lines = [line for line in lines if self.fill(step.only) in line]
         if step.drop:
             lines = [line if not re.search(step.drop, line) else "<%s>" % step.drop for line in lines]
-        text = "\n".join(sorted(lines) if step.sort else lines)
+        text = "\n".join(lines)
         text = re.sub(r"\nExample:\n.*", "", text, flags=re.S)  # our help ends with one
         for pattern, with_ in [
             (re.escape(self.folder), "F"), (re.escape(self.prefix), "@"), (r"(CreateTime|LogAppendTime):\d+", r"\1:T"),
@@ -364,7 +364,7 @@ class Side:
             (r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+\]", "[TIME]"), (r"console-consumer-\d{1,5}\b", "console-consumer-N"),
         ]:
             text = re.sub(pattern, with_, text)
-        return text
+        return "\n".join(sorted(text.split("\n"))) if step.sort else text
 
     def normal_errors(self, data, step):
         text = self.normal(data, step)
@@ -469,14 +469,32 @@ def own(a, work):
     check("links", run([binary, "links", links]), 0, r"^Wrote \d+ links")
     check("a link is the tool", run([os.path.join(links, "kafka-topics.sh"), "--version"]), 0, r"^4\.3\.1\n$")
 
+    # A person at a terminal gets a prompt for each line; end of input (Ctrl-D) ends it.
+    import pty
+    terminal, child_side = pty.openpty()
+    person = subprocess.Popen([binary, "kafka-console-producer", "--bootstrap-server", a.bootstrap, "--topic", topic],
+                              stdin=child_side, stdout=child_side, stderr=subprocess.PIPE)
+    os.close(child_side)
+    seen = b""
+    for typed in (b"typed\n", b"\x04"):
+        prompts = seen.count(b">")
+        while seen.count(b">") == prompts:
+            seen += os.read(terminal, 1000)
+        os.write(terminal, typed)
+    err = person.stderr.read().decode()
+    check("a prompt at a terminal", (person.wait(STEP_SECONDS), seen.decode().replace("\r", ""), err), 0, r"^>typed\n>", "^$")
+    os.close(terminal)
+    check("typed lines arrive", run([binary, "kafka-console-consumer", "--bootstrap-server", a.bootstrap, "--topic", topic, "--from-beginning", "--max-messages", "2"]), 0, "typed\n")
+
     # Ctrl-C: the count, and what was seen is committed.
     consumer = subprocess.Popen([binary, "kafka-console-consumer", "--bootstrap-server", a.bootstrap, "--topic", topic, "--from-beginning", "--group", topic],
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    first = consumer.stdout.readline()
+    first = consumer.stdout.readline() + consumer.stdout.readline()
     consumer.send_signal(signal.SIGINT)
     out, err = consumer.communicate(timeout=STEP_SECONDS)
-    check("Ctrl-C ends a consumer", (consumer.returncode, first + out, err), 130, "^hello\n$", "^Processed a total of 1 messages\n$")
-    check("Ctrl-C commits", run([binary, "kafka-consumer-groups", "--bootstrap-server", a.bootstrap, "--describe", "--group", topic]), 0, r"%s +\d +1 +1 +0 " % topic)
+    check("Ctrl-C ends a consumer", (consumer.returncode, "".join(sorted((first + out).splitlines(True))), err), 130, "^hello\ntyped\n$", "^Processed a total of 2 messages\n$")
+    described = run([binary, "kafka-consumer-groups", "--bootstrap-server", a.bootstrap, "--describe", "--group", topic])
+    check("Ctrl-C commits", described, 0, r"%s +0 +(\d+) +\1 +0 .*%s +1 +(\d+) +\2 +0 " % (topic, topic))
     check("cleans up", run([binary, "kafka-topics", "--bootstrap-server", a.bootstrap, "--delete", "--topic", topic]), 0, "^$", "^$")
 
     # A broker in the background.
