@@ -211,7 +211,9 @@ pub(crate) fn owned(p: &Publication) -> Publication {
 pub(crate) fn reason_of(error: &DoorError) -> ReasonCode {
     match error {
         // "Packet too large" is not among the reasons of PUBACK and PUBREC.
-        DoorError::TooLarge { .. } | DoorError::Unavailable(_) | DoorError::Limit(_) => ReasonCode::QuotaExceeded,
+        DoorError::TooLarge { .. } | DoorError::Unavailable(_) | DoorError::Limit(_) => {
+            ReasonCode::QuotaExceeded
+        }
         DoorError::Unauthorized(_) => ReasonCode::NotAuthorized,
         DoorError::Invalid(_) => ReasonCode::TopicNameInvalid,
         _ => ReasonCode::ImplementationSpecificError,

@@ -50,7 +50,7 @@ impl Broker {
         }
         let will_waits = session.stored && session.will_due.is_some_and(|at| at > now);
         if session.is_persistent() || will_waits {
-            let parts = vec![self.store.base(&session), self.store.checkpoint(&mut session)];
+            let parts = self.store.whole(&mut session);
             if let Err(error) = self.store.write(&session.client_id, parts).await {
                 tracing::error!(client = %show(&session.client_id), %error, "cannot save a session");
                 session.dirty = true;
@@ -88,7 +88,11 @@ impl Broker {
     }
 
     /// Ends a session that has no connection. `instead` is written in place of its tombstone.
-    pub(crate) async fn end(self: &Arc<Self>, mut session: Box<Session>, instead: Option<(Key, Option<bytes::Bytes>)>) {
+    pub(crate) async fn end(
+        self: &Arc<Self>,
+        mut session: Box<Session>,
+        instead: Option<(Key, Option<bytes::Bytes>)>,
+    ) {
         session.outbound.give_back_shared();
         self.hub.remove(&session.consumer);
         self.timers.set(&session.client_id, None);
@@ -136,7 +140,9 @@ impl Broker {
                     Ok(()) => {
                         written.insert(group.name.clone(), cursors);
                     }
-                    Err(error) => tracing::warn!(group = %group.name, %error, "cannot save the cursors of a share group"),
+                    Err(error) => {
+                        tracing::warn!(group = %group.name, %error, "cannot save the cursors of a share group")
+                    }
                 }
             }
         }
@@ -184,9 +190,7 @@ impl Broker {
             let due = |after: Duration| now.checked_add(after.saturating_sub(waited));
             let lifetime = session.lifetime(self.config.limits.persistent_client_expiration);
             session.ends = lifetime.and_then(due);
-            session.will_due = session.will.as_ref().and_then(|will| {
-                due(will_delay(will.delay_s, lifetime))
-            });
+            session.will_due = session.will.as_ref().and_then(|will| due(will_delay(will.delay_s, lifetime)));
             if !session.is_persistent() {
                 session.ends = session.will_due.max(session.ends);
             }

@@ -2,8 +2,8 @@
 //! follows, whether the tail feeds it or it reads on its own from a cursor.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock, Weak};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
 use hashbrown::HashMap;

@@ -42,7 +42,12 @@ impl std::fmt::Debug for Hub {
 }
 
 impl Hub {
-    pub(crate) fn new(door: Arc<dyn Door>, routes: Routes, stats: Arc<Stats>, share_limits: QueueLimits) -> Arc<Self> {
+    pub(crate) fn new(
+        door: Arc<dyn Door>,
+        routes: Routes,
+        stats: Arc<Stats>,
+        share_limits: QueueLimits,
+    ) -> Arc<Self> {
         let topics = door.topics();
         Arc::new(Self {
             door,
@@ -66,13 +71,19 @@ impl Hub {
     /// Follows changes of the topics for ever: new partitions reach the consumers whose filters need them.
     pub(crate) async fn watch_topics(self: Arc<Self>) {
         let mut topics = self.topics.clone();
+        let mut seen: Arc<TopicImage> = Arc::default();
         loop {
             let image = topics.borrow_and_update().clone();
             self.forget_deleted(&image);
+            let news = news(&seen, &image);
+            seen = image;
             let online: Vec<_> = self.online.read().values().cloned().collect();
             for consumer in online {
+                if news.topics.is_empty() {
+                    break;
+                }
                 for (_, subscription) in consumer.subscriptions() {
-                    self.follow_filter(&consumer, &subscription, &image);
+                    self.follow_filter(&consumer, &subscription, &news);
                 }
             }
             if topics.changed().await.is_err() {
@@ -219,9 +230,9 @@ impl Hub {
         let rest = consumer.subscriptions();
         let image = self.image();
         for partition in consumer.known_partitions() {
-            let needed = image
-                .get(&partition.name.topic)
-                .is_some_and(|topic| rest.iter().any(|(_, s)| !s.shared && self.routes.follows(&s.filter, topic)));
+            let needed = image.get(&partition.name.topic).is_some_and(|topic| {
+                rest.iter().any(|(_, s)| !s.shared && self.routes.follows(&s.filter, topic))
+            });
             if !needed && consumer.unfollow(partition.id) {
                 Self::leave(&partition);
             }
@@ -390,6 +401,20 @@ impl Hub {
         }
     }
 
+    /// A topic was deleted under a tail or pump; if it is there again, it is followed again.
+    pub(super) fn topic_gone(self: &Arc<Self>, partition: &Arc<Partition>) {
+        self.forget(partition);
+        let image = self.image();
+        let Some(topic) = image.get(&partition.name.topic) else { return };
+        let again = TopicImage { topics: vec![topic.clone()] };
+        let online: Vec<_> = self.online.read().values().cloned().collect();
+        for consumer in online {
+            for (_, subscription) in consumer.subscriptions() {
+                self.follow_filter(&consumer, &subscription, &again);
+            }
+        }
+    }
+
     pub(super) fn start_pump(self: &Arc<Self>, consumer: &Arc<Consumer>) {
         let epoch = consumer.epoch();
         self.spawn(pump::run(self.clone(), consumer.clone(), epoch));
@@ -413,6 +438,13 @@ impl Hub {
             }
         }
     }
+}
+
+/// Topics that are new or have grown.
+fn news(before: &TopicImage, now: &TopicImage) -> TopicImage {
+    let topics =
+        now.topics.iter().filter(|t| before.get(&t.name).is_none_or(|b| b.partitions != t.partitions));
+    TopicImage { topics: topics.cloned().collect() }
 }
 
 fn is_routed_name(partition: &Partition) -> bool {

@@ -33,7 +33,7 @@ pub(super) async fn run(hub: Arc<Hub>, consumer: Arc<Consumer>, epoch: u64) {
             match step(&hub, &consumer, epoch, &filters, &partition, next).await {
                 Ok(Some(())) => {}
                 Ok(None) => return,
-                Err(DoorError::UnknownTopic(_)) => hub.forget(&partition),
+                Err(DoorError::UnknownTopic(_)) => hub.topic_gone(&partition),
                 Err(error) => {
                     tracing::warn!(partition = %partition.name, %error, "cannot read, trying again");
                     tokio::time::sleep(RETRY).await;

@@ -35,7 +35,7 @@ pub(super) async fn run(hub: Arc<Hub>, partition: Arc<Partition>, from: i64) {
                     tokio::task::consume_budget().await;
                 }
                 Err(DoorError::UnknownTopic(_)) => {
-                    hub.forget(&partition);
+                    hub.topic_gone(&partition);
                     return;
                 }
                 Err(error) => {

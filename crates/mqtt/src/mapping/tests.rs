@@ -54,7 +54,10 @@ fn stored(key: Option<&str>, value: Option<&str>, headers: &[(&str, Option<&[u8]
         value: value.map(|v| Bytes::copy_from_slice(v.as_bytes())),
         headers: headers
             .iter()
-            .map(|(k, v)| Header { key: Bytes::copy_from_slice(k.as_bytes()), value: v.map(Bytes::copy_from_slice) })
+            .map(|(k, v)| Header {
+                key: Bytes::copy_from_slice(k.as_bytes()),
+                value: v.map(Bytes::copy_from_slice),
+            })
             .collect(),
     }
 }
@@ -133,10 +136,16 @@ fn rule_6_qos_header() {
     for (qos, text) in [(QoS::AtMostOnce, "0"), (QoS::AtLeastOnce, "1"), (QoS::ExactlyOnce, "2")] {
         let p = Publication { qos, ..publication("a", &[]) };
         assert_eq!(headers(&record(&p)), format!("mqtt.qos={text}"));
-        assert_eq!(read("a", stored(None, Some(""), &[("mqtt.qos", Some(text.as_bytes()))])).publication.qos, qos);
+        assert_eq!(
+            read("a", stored(None, Some(""), &[("mqtt.qos", Some(text.as_bytes()))])).publication.qos,
+            qos
+        );
     }
     for bad in [&b"3"[..], b"", b"00"] {
-        assert_eq!(read("a", stored(None, None, &[("mqtt.qos", Some(bad))])).publication.qos, QoS::AtLeastOnce);
+        assert_eq!(
+            read("a", stored(None, None, &[("mqtt.qos", Some(bad))])).publication.qos,
+            QoS::AtLeastOnce
+        );
     }
 }
 
@@ -190,7 +199,13 @@ fn rule_11_property_headers() {
     let names: Vec<_> = r.headers.iter().map(|h| String::from_utf8_lossy(&h.key).into_owned()).collect();
     assert_eq!(
         names,
-        ["mqtt.qos", "mqtt.payload-format", "mqtt.content-type", "mqtt.response-topic", "mqtt.correlation-data"]
+        [
+            "mqtt.qos",
+            "mqtt.payload-format",
+            "mqtt.content-type",
+            "mqtt.response-topic",
+            "mqtt.correlation-data"
+        ]
     );
     let values: Vec<_> = r.headers.iter().skip(1).filter_map(|h| h.value.clone()).collect();
     assert_eq!(values, [&b"1"[..], b"text/plain", b"answers/7", b"\x00\xff"]);
@@ -199,8 +214,11 @@ fn rule_11_property_headers() {
 
 #[test]
 fn rule_12_user_properties_are_headers_of_their_own_name() {
-    let list =
-        [Property::UserProperty("unit", "C"), Property::UserProperty("unit", "K"), Property::UserProperty("", "")];
+    let list = [
+        Property::UserProperty("unit", "C"),
+        Property::UserProperty("unit", "K"),
+        Property::UserProperty("", ""),
+    ];
     let p = publication("a", &list);
     assert_eq!(headers(&record(&p)), "mqtt.qos=1 unit=C unit=K =");
     assert_eq!(written_and_read(&p).publication, p);
@@ -240,7 +258,9 @@ fn rule_15_topic_on_the_way_back() {
     assert_eq!(topic("sensors", Some("sensors/1"), None), "sensors/1");
     assert_eq!(topic("mqtt-overflow", Some("any/thing"), None), "any/thing");
     // Else the Kafka topic's name.
-    for key in [None, Some("42"), Some("other/1"), Some("sensors/+"), Some(""), Some("$SYS/x"), Some("sensors/\0")] {
+    for key in
+        [None, Some("42"), Some("other/1"), Some("sensors/+"), Some(""), Some("$SYS/x"), Some("sensors/\0")]
+    {
         assert_eq!(topic("sensors", key, None), "sensors", "{key:?}");
     }
     assert_eq!(topic("mqtt-overflow", Some("$SYS/x"), None), "mqtt-overflow");
@@ -312,7 +332,10 @@ fn rule_19_retained_records() {
     let s = StoredRecord { offset: 5, timestamp_ms: 0, key: r.key, value: r.value, headers: r.headers };
     assert_eq!(retained_message_of(s, AT).unwrap().publication, Publication { client: None, ..p.clone() });
     let cleared = retained_record_of(&Publication { payload: Bytes::new(), ..p });
-    assert_eq!((cleared.key.as_deref(), cleared.value, cleared.headers.len()), (Some(&b"raw/x"[..]), None, 0));
+    assert_eq!(
+        (cleared.key.as_deref(), cleared.value, cleared.headers.len()),
+        (Some(&b"raw/x"[..]), None, 0)
+    );
 }
 
 #[test]

@@ -81,7 +81,9 @@ impl From<DecodeError> for Close {
         // Where the specification leaves a choice, Mosquitto's.
         let reason = match (packet, &e) {
             (Some(P::Subscribe | P::Unsubscribe), _) => ReasonCode::MalformedPacket,
-            (Some(P::Publish), DecodeError::Invalid { field: "topic name", .. }) => ReasonCode::ProtocolError,
+            (Some(P::Publish), DecodeError::Invalid { problem: "holds a wildcard", .. }) => {
+                ReasonCode::ProtocolError
+            }
             (Some(P::Publish | P::Disconnect | P::Auth), _) | (None, _) => e.reason(),
             _ => return Self::Quiet(e.to_string()),
         };
@@ -306,6 +308,8 @@ impl Connection {
             match resend {
                 Resend::Publish { id, origin, dup } => self.send_publish(Some(id), &origin, dup),
                 Resend::Release { id } => self.send_pubrel(id, ReasonCode::Success),
+                Resend::Store { id, slot, origin } => self.store_slot(id, slot, &origin),
+                Resend::StoreRelease { id, slot } => self.store_release(id, slot),
             }
         }
         if durable {
@@ -404,8 +408,10 @@ impl Connection {
         if self.checkpoint_due.is_some_and(|at| at <= now) {
             self.checkpoint_due = None;
             if self.session.is_persistent() {
-                let part = self.broker.store.checkpoint(&mut self.session);
-                if let Err(error) = self.broker.store.write(&self.session.client_id, vec![part]).await {
+                // What the checkpoint takes for handed out must be on its way to the log before it.
+                self.take_steps()?;
+                let parts = self.broker.store.checkpoint(&mut self.session);
+                if let Err(error) = self.broker.store.write(&self.session.client_id, parts).await {
                     tracing::warn!(client = %self.name(), %error, "cannot save a session's cursors");
                     self.session.dirty = true;
                 }
@@ -604,16 +610,19 @@ impl Connection {
         let (id, next) = self.session.outbound.admit(origin.clone(), durable);
         match next {
             Next::Send => self.send_publish(Some(id), &origin, false),
-            Next::Store(slot) => {
-                let part = self.broker.store.slot(&mut self.session, slot, id, &origin, SlotState::Publish);
-                let Some(part) = part else {
-                    self.session.outbound.give_up(id);
-                    return;
-                };
-                let written = self.broker.store.write(&self.session.client_id, vec![part]);
-                self.later(async move { Step::SlotStored { id, result: written.await } });
-            }
+            Next::Store(slot) => self.store_slot(id, slot, &origin),
         }
+    }
+
+    /// Writes a QoS 2 delivery's packet identifier; PUBLISH follows.
+    fn store_slot(&mut self, id: PacketId, slot: u16, origin: &Origin) {
+        let part = self.broker.store.slot(&mut self.session, slot, id, origin, SlotState::Publish);
+        let Some(part) = part else {
+            self.session.outbound.give_up(id);
+            return;
+        };
+        let written = self.broker.store.write(&self.session.client_id, vec![part]);
+        self.later(async move { Step::SlotStored { id, result: written.await } });
     }
 
     fn is_too_large(&self, d: &Delivery) -> bool {
@@ -734,7 +743,9 @@ impl Connection {
         match &close {
             Close::Disconnected => tracing::debug!(client = %self.name(), "client disconnected"),
             Close::Gone(why) => tracing::info!(client = %self.name(), peer = %self.peer, why, "client gone"),
-            Close::Quiet(why) => tracing::info!(client = %self.name(), peer = %self.peer, why, "client closed"),
+            Close::Quiet(why) => {
+                tracing::info!(client = %self.name(), peer = %self.peer, why, "client closed")
+            }
             Close::Error(reason, why) => {
                 tracing::info!(client = %self.name(), peer = %self.peer, %reason, why, "client closed");
             }
@@ -768,6 +779,7 @@ async fn settle_steps(session: &mut Session, mut under_way: FuturesOrdered<BoxFu
             _ => {}
         }
     }
+    session.inbound.forget_unstored();
 }
 
 fn extra_properties(subscription_ids: &[u32], expiry: Option<u32>) -> Vec<Property<'static>> {

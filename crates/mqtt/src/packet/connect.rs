@@ -318,7 +318,7 @@ async fn take_session(
             let read = store::read_messages(&broker.hub, &mut old).await;
             let written = match read {
                 Ok(()) => {
-                    let parts = vec![broker.store.base(&old), broker.store.checkpoint(&mut old)];
+                    let parts = broker.store.whole(&mut old);
                     broker.store.write(&old.client_id, parts).await
                 }
                 Err(e) => Err(e),

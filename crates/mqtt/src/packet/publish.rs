@@ -121,7 +121,12 @@ impl Connection {
             let kept = (!message.publication.payload.is_empty()).then(|| message.clone());
             self.broker.retained.apply(message.publication.topic.clone(), kept, message.stored_ms);
         }
-        self.later(std::future::ready(Step::Published { id: p.packet_id, qos: p.qos, result: Ok(()), matched }));
+        self.later(std::future::ready(Step::Published {
+            id: p.packet_id,
+            qos: p.qos,
+            result: Ok(()),
+            matched,
+        }));
     }
 
     async fn store(&mut self, p: Publish, topic: Bytes) -> Result<(), Close> {

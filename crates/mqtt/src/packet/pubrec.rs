@@ -18,7 +18,10 @@ impl Connection {
                 self.send_pubrel(ack.packet_id, ReasonCode::Success);
                 Ok(())
             }
-            Acked::StoreRelease(slot) => self.store_release(ack.packet_id, slot),
+            Acked::StoreRelease(slot) => {
+                self.store_release(ack.packet_id, slot);
+                Ok(())
+            }
             Acked::Wait => Ok(()),
             Acked::Unknown => {
                 self.send_pubrel(ack.packet_id, ReasonCode::PacketIdentifierNotFound);
@@ -27,14 +30,14 @@ impl Connection {
         }
     }
 
-    fn store_release(&mut self, id: PacketId, slot: u16) -> Result<(), Close> {
+    /// Writes that PUBREC came; PUBREL follows.
+    pub(crate) fn store_release(&mut self, id: PacketId, slot: u16) {
         let origin = self.session.outbound.entries().find(|e| e.id == id).map(|e| e.origin.clone());
         let part = origin.and_then(|origin| {
             self.broker.store.slot(&mut self.session, slot, id, &origin, SlotState::Release)
         });
-        let Some(part) = part else { return Ok(()) };
+        let Some(part) = part else { return };
         let written = self.broker.store.write(&self.session.client_id, vec![part]);
         self.later(async move { Step::ReleaseStored { id, result: written.await } });
-        Ok(())
     }
 }

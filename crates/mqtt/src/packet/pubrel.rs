@@ -17,7 +17,9 @@ impl Connection {
             }
             Rel::Release => self.later(std::future::ready(Step::Released { id, result: Ok(()) })),
             // Released before, and PUBCOMP was lost: no error during recovery, and we cannot tell it from one.
-            Rel::Unknown => self.later(std::future::ready(Step::Unreleased { id, reason: ReasonCode::Success })),
+            Rel::Unknown => {
+                self.later(std::future::ready(Step::Unreleased { id, reason: ReasonCode::Success }))
+            }
             Rel::Wait => {}
         }
         Ok(())

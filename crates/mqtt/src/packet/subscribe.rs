@@ -41,8 +41,7 @@ impl Connection {
         self.no_local = self.session.consumer.has_no_local();
         self.shares = self.broker.hub.shares_of(&self.session.consumer);
         if self.session.is_persistent() {
-            let parts =
-                vec![self.broker.store.base(&self.session), self.broker.store.checkpoint(&mut self.session)];
+            let parts = self.broker.store.whole(&mut self.session);
             if let Err(error) = self.broker.store.write(&self.session.client_id, parts).await {
                 // The session in the log is the one of before: do not claim anything else.
                 return Err(Close::storage(&error));

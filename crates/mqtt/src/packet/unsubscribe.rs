@@ -24,8 +24,7 @@ impl Connection {
         self.no_local = consumer.has_no_local();
         self.shares = self.broker.hub.shares_of(&consumer);
         if any && self.session.is_persistent() {
-            let parts =
-                vec![self.broker.store.base(&self.session), self.broker.store.checkpoint(&mut self.session)];
+            let parts = self.broker.store.whole(&mut self.session);
             if let Err(error) = self.broker.store.write(&self.session.client_id, parts).await {
                 return Err(Close::storage(&error));
             }

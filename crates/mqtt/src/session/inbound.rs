@@ -63,7 +63,11 @@ impl Inbound {
             Some(State::Storing) => Step2::Wait,
             // A release in progress means the sender reused the id too early; it stays one publish.
             Some(State::Received | State::Releasing) => {
-                if self.repeated.insert(id) { Step2::Again } else { Step2::TooOften }
+                if self.repeated.insert(id) {
+                    Step2::Again
+                } else {
+                    Step2::TooOften
+                }
             }
         }
     }
@@ -75,6 +79,11 @@ impl Inbound {
         } else {
             self.packets.remove(&id);
         }
+    }
+
+    /// The connection ended and nothing is under way any more: what is not stored by now never will be.
+    pub(crate) fn forget_unstored(&mut self) {
+        self.packets.retain(|_, state| *state != State::Storing);
     }
 
     /// PUBREL came.
@@ -149,6 +158,17 @@ mod tests {
         s.stored(id(1), false);
         assert_eq!(s.len(), 0);
         assert_eq!(s.publish(id(1)), Step2::Store);
+    }
+
+    #[test]
+    fn what_was_never_stored_is_new_to_the_next_connection() {
+        let mut s = Inbound::default();
+        s.publish(id(1));
+        s.publish(id(2));
+        s.stored(id(2), true);
+        s.forget_unstored();
+        assert_eq!(s.publish(id(1)), Step2::Store);
+        assert_eq!(s.publish(id(2)), Step2::Again);
     }
 
     #[test]

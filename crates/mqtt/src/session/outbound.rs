@@ -100,6 +100,10 @@ pub(crate) enum Resend {
     Publish { id: PacketId, origin: Origin, dup: bool },
     /// PUBREL.
     Release { id: PacketId },
+    /// PUBLISH, once this slot is in the log.
+    Store { id: PacketId, slot: u16, origin: Origin },
+    /// PUBREL, once this slot is in the log.
+    StoreRelease { id: PacketId, slot: u16 },
 }
 
 /// All publishes under way to one client, in the order they were begun.
@@ -160,6 +164,11 @@ impl Outbound {
         for (group, list) in by_group {
             group.give_back(list);
         }
+    }
+
+    /// Whether a slot is in use.
+    pub(crate) fn uses_slot(&self, slot: u16) -> bool {
+        self.slots_used.get(usize::from(slot)).copied().unwrap_or(false)
     }
 
     /// Publishes under way, in order.
@@ -290,13 +299,14 @@ impl Outbound {
     pub(crate) fn resume(&mut self) -> Vec<Resend> {
         self.under_way
             .iter_mut()
-            .map(|e| match e.state {
-                State::Storing | State::Published => {
-                    let dup = e.state == State::Published;
-                    e.state = State::Published;
-                    Resend::Publish { id: e.id, origin: e.origin.clone(), dup }
+            .map(|e| match (e.state, e.slot) {
+                // Whether an interrupted write arrived is not known here: it is written again.
+                (State::Storing, Some(slot)) => Resend::Store { id: e.id, slot, origin: e.origin.clone() },
+                (State::StoringRelease, Some(slot)) => Resend::StoreRelease { id: e.id, slot },
+                (State::Storing | State::Published, _) => {
+                    Resend::Publish { id: e.id, origin: e.origin.clone(), dup: true }
                 }
-                State::StoringRelease | State::Released => {
+                (State::StoringRelease | State::Released, _) => {
                     e.state = State::Released;
                     Resend::Release { id: e.id }
                 }
@@ -380,6 +390,8 @@ mod tests {
             .map(|r| match r {
                 Resend::Publish { id, dup, .. } => format!("publish {id}{}", if *dup { " dup" } else { "" }),
                 Resend::Release { id } => format!("pubrel {id}"),
+                Resend::Store { id, slot, .. } => format!("store {id} in {slot}"),
+                Resend::StoreRelease { id, slot } => format!("store release {id} in {slot}"),
             })
             .collect::<Vec<_>>()
             .join(", ")
@@ -411,9 +423,10 @@ mod tests {
         assert!(matches!(s.pubcomp(id(1)), Acked::Wrong));
         assert!(matches!(s.pubrec(id(1), false), Acked::StoreRelease(0)));
         assert!(matches!(s.pubrec(id(1), false), Acked::Wait));
+        assert_eq!(text(&s.resume()), "store release 1 in 0, store 2 in 1");
         assert!(s.release_stored(id(1)));
         assert!(matches!(s.pubrec(id(1), false), Acked::Release));
-        assert_eq!(text(&s.resume()), "pubrel 1, publish 2");
+        assert_eq!(text(&s.resume()), "pubrel 1, store 2 in 1");
         assert!(matches!(s.pubcomp(id(1)), Acked::Done));
         assert!(matches!(s.pubcomp(id(1)), Acked::Unknown));
         assert_eq!(s.admit(origin(QoS::ExactlyOnce), true), (id(3), Next::Store(0)));

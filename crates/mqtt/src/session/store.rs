@@ -101,8 +101,8 @@ impl SessionStore {
         (Key::Base, Some(base.encode()))
     }
 
-    /// The session's checkpoint. Writing it covers all QoS 2 floors so far.
-    pub(crate) fn checkpoint(&self, session: &mut Session) -> (Key, Option<Bytes>) {
+    /// The session's checkpoint. Writing it covers all QoS 2 floors so far, so slots that are free go with it.
+    pub(crate) fn checkpoint(&self, session: &mut Session) -> Parts {
         let cursors: Vec<_> = session.consumer.cursors().iter().map(|c| (c.partition, c.next)).collect();
         let floors: Vec<_> = session.consumer.qos2_floors();
         let in_flight = session
@@ -120,7 +120,23 @@ impl SessionStore {
         };
         session.qos2_floors.clear();
         session.dirty = false;
-        (Key::Checkpoint, Some(checkpoint.encode()))
+        let mut parts = vec![(Key::Checkpoint, Some(checkpoint.encode()))];
+        let Session { slots_written, outbound, .. } = session;
+        slots_written.retain(|slot| {
+            let used = outbound.uses_slot(*slot);
+            if !used {
+                parts.push((Key::Slot(*slot), None));
+            }
+            used
+        });
+        parts
+    }
+
+    /// The session's own record together with its checkpoint.
+    pub(crate) fn whole(&self, session: &mut Session) -> Parts {
+        let mut parts = vec![self.base(session)];
+        parts.extend(self.checkpoint(session));
+        parts
     }
 
     /// Writes the cursors of a share group.

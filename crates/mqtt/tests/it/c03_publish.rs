@@ -278,8 +278,7 @@ async fn what_the_log_refuses_is_never_acknowledged() {
     v5.send(&Packet::Publish(p)).await;
     v5.expect("puback 60 0x97").await;
     v5.publish("a", "after", 1).await;
-    let values: Vec<_> =
-        broker.door.store().all_records("a").into_iter().filter_map(|r| r.value).collect();
+    let values: Vec<_> = broker.door.store().all_records("a").into_iter().filter_map(|r| r.value).collect();
     assert_eq!(values, [&b"before"[..], b"after"]);
 }
 

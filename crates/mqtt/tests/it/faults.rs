@@ -83,7 +83,8 @@ impl Client {
         got.sort();
         assert!(got[0].starts_with("puback"), "{got:?}");
         assert!(got[1].ends_with(payload), "{got:?}");
-        let packet_id: u16 = got[1].split('#').nth(1).and_then(|t| t.split(' ').next()).unwrap().parse().unwrap();
+        let packet_id: u16 =
+            got[1].split('#').nth(1).and_then(|t| t.split(' ').next()).unwrap().parse().unwrap();
         self.send(&Packet::PubAck(Ack::new(id(packet_id)))).await;
     }
 }

@@ -75,7 +75,13 @@ impl Broker {
     pub async fn open(&self, version: ProtocolVersion) -> Client {
         let stream = TcpStream::connect(self.address).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        Client { stream, decoder: Decoder::for_client(version, u32::MAX), input: BytesMut::new(), version, next: 1 }
+        Client {
+            stream,
+            decoder: Decoder::for_client(version, u32::MAX),
+            input: BytesMut::new(),
+            version,
+            next: 1,
+        }
     }
 
     /// A clean client of that name.

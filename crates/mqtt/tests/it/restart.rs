@@ -81,7 +81,8 @@ impl Subscriber {
             match c.next().await {
                 None => return,
                 Some(Packet::Publish(p)) => {
-                    let (Some(n), payload) = (p.packet_id, String::from_utf8_lossy(&p.payload).into_owned()) else {
+                    let (Some(n), payload) = (p.packet_id, String::from_utf8_lossy(&p.payload).into_owned())
+                    else {
                         panic!("QoS 0")
                     };
                     if p.qos == QoS::ExactlyOnce {
