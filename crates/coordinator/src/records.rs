@@ -168,6 +168,8 @@ pub(crate) fn group_record(
 /// The record of a group that has just come into being: no members yet, whoever is joining.
 pub(crate) fn new_group_record(group: &str, state_since_ms: Option<i64>) -> Result<Record, EncodeError> {
     let value = GroupMetadataValue {
+        protocol: None,
+        leader: None,
         current_state_timestamp: state_since_ms.unwrap_or(-1),
         ..GroupMetadataValue::default()
     };

@@ -13,6 +13,7 @@ mod failures;
 mod offsets;
 mod random;
 mod rebalance;
+mod records;
 mod static_members;
 
 use std::collections::{HashMap, VecDeque};
