@@ -13,6 +13,9 @@ use tokio::sync::{Mutex, watch};
 
 use crate::replica::{Partition, Replicas, WantedTopic};
 
+/// The metadata log's topic.
+pub(crate) const METADATA_TOPIC: &str = "__cluster_metadata";
+
 /// What is true now; replaced whole at each change.
 pub(crate) struct State {
     /// The cluster state.
@@ -69,6 +72,11 @@ impl Metadata {
     /// What is true now.
     pub(crate) fn state(&self) -> Arc<State> {
         self.state.load_full()
+    }
+
+    /// Leader epoch and end of the metadata log.
+    pub(crate) fn log_position(&self) -> (i32, i64) {
+        (self.log.leader_epoch(), self.log.log().map_or(-1, |log| log.durable_end()))
     }
 
     /// The topics, for the door.
@@ -175,19 +183,22 @@ impl Metadata {
 
     fn delete_strays(&self, image: &Image) {
         let own = self.log.topic.clone();
+        let mut strays = Vec::new();
         for log in self.replicas.dir.logs() {
             let name = log.partition();
             let wanted = image.topic(&name.topic).is_some_and(|topic| {
                 topic.id.0 == log.topic_id()
                     && usize::try_from(name.partition).is_ok_and(|index| index < topic.partitions.len())
             });
-            if wanted || name.topic == own {
-                continue;
+            if !wanted && name.topic != own {
+                tracing::info!(partition = %name, "removing the log of a deleted topic");
+                strays.push(name.clone());
             }
-            tracing::info!(partition = %name, "removing the log of a deleted topic");
-            if let Err(error) = self.replicas.dir.delete_log(name) {
-                tracing::error!(partition = %name, %error, "cannot remove the log of a deleted topic");
-            }
+        }
+        if !strays.is_empty()
+            && let Err(error) = self.replicas.dir.delete_logs(&strays)
+        {
+            tracing::error!(%error, "cannot remove the logs of deleted topics");
         }
     }
 }

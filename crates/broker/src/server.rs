@@ -16,6 +16,7 @@ use meta::{MetaProperties, controller};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::config::{BrokerConfig, Endpoint, ListenerConfig};
 use crate::context::{Connection, ListenerInfo};
@@ -23,7 +24,7 @@ use crate::dispatch::Dispatcher;
 use crate::error::BrokerError;
 use crate::groups::Groups;
 use crate::local::LocalDoor;
-use crate::metadata::Metadata;
+use crate::metadata::{METADATA_TOPIC, Metadata};
 use crate::net::acceptor::{self, ConnectionCount};
 use crate::net::budget::MemoryBudget;
 use crate::net::connection::{self, ConnectionEnd, ConnectionLimits};
@@ -31,8 +32,6 @@ use crate::node::{Advertised, Node, random_uuid};
 use crate::producer_ids::ProducerIds;
 use crate::replica::{Events, Partition, Replicas};
 
-/// The metadata log's topic.
-const METADATA_TOPIC: &str = "__cluster_metadata";
 /// What `queued.max.request.bytes=-1` means here: memory is never without limit.
 const REQUEST_MEMORY_BYTES: u64 = 256 << 20;
 /// How long a shutdown waits for answers under way.
@@ -267,13 +266,30 @@ async fn register(node: &Node) -> Result<(), BrokerError> {
     Ok(())
 }
 
-/// Housekeeping of the logs, once a second, off the runtime's own threads.
+/// When the first housekeeping happens after the start.
+const FIRST_HOUSEKEEPING: Duration = Duration::from_secs(30);
+
+/// Housekeeping of the logs (retention, removal of deleted files, expiry of producers) every
+/// `log.retention.check.interval.ms`, and checkpoints in between; off the runtime's own threads.
 async fn maintain(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
-    let mut tick = tokio::time::interval(Duration::from_secs(1));
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let interval_ms = |node: &Node| {
+        u64::try_from(node.state().properties.long("log.retention.check.interval.ms")).unwrap_or(1).max(1)
+    };
+    let checkpoint_ms = LogDirConfig::default().checkpoint_interval_ms;
+    let checkpoint_interval = Duration::from_millis(u64::try_from(checkpoint_ms).unwrap_or(60_000));
+    let interval = Duration::from_millis(interval_ms(&node));
+    let mut housekeeping =
+        tokio::time::interval_at(Instant::now() + FIRST_HOUSEKEEPING.min(interval), interval);
+    let mut checkpoints = tokio::time::interval_at(Instant::now() + checkpoint_interval, checkpoint_interval);
+    housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    checkpoints.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = tick.tick() => {}
+            _ = housekeeping.tick() => {}
+            _ = checkpoints.tick() => {
+                node.replicas.dir.checkpoint();
+                continue;
+            }
             _ = stop.wait_for(|stop| *stop) => return,
         }
         let node = Arc::clone(&node);

@@ -257,6 +257,9 @@ fn read(
     limits: &Limits,
 ) -> Result<Found, ErrorCode> {
     check_leader_epoch(partition, wanted.current_leader_epoch)?;
+    if partition.is_deleted() {
+        return Err(ErrorCode::UnknownTopicOrPartition);
+    }
     let log = partition.log().map_err(|error| of_log(&error))?;
     let mut response = PartitionFetchResponse {
         partition_index: wanted.partition,

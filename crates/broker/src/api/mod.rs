@@ -1,17 +1,26 @@
 //! One file per API: which versions are offered, and who handles them.
 
 pub(crate) mod alter_configs;
+pub(crate) mod alter_partition_reassignments;
 pub(crate) mod api_versions;
+pub(crate) mod create_acls;
 pub(crate) mod create_partitions;
 pub(crate) mod create_topics;
+pub(crate) mod delete_acls;
 pub(crate) mod delete_groups;
 pub(crate) mod delete_records;
 pub(crate) mod delete_topics;
+pub(crate) mod describe_acls;
+pub(crate) mod describe_client_quotas;
 pub(crate) mod describe_cluster;
 pub(crate) mod describe_configs;
 pub(crate) mod describe_groups;
 pub(crate) mod describe_log_dirs;
+pub(crate) mod describe_producers;
+pub(crate) mod describe_quorum;
 pub(crate) mod describe_topic_partitions;
+pub(crate) mod describe_user_scram_credentials;
+pub(crate) mod elect_leaders;
 pub(crate) mod error_code;
 pub(crate) mod fetch;
 pub(crate) mod find_coordinator;
@@ -24,6 +33,7 @@ pub(crate) mod list_config_resources;
 pub(crate) mod list_groups;
 pub(crate) mod list_offsets;
 pub(crate) mod list_partition_reassignments;
+pub(crate) mod list_transactions;
 pub(crate) mod metadata;
 pub(crate) mod offset_commit;
 pub(crate) mod offset_delete;
@@ -74,6 +84,16 @@ const OFFERED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::OffsetDelete, 0, 0),
     (ApiKey::DescribeCluster, 0, 2),
     (ApiKey::ListConfigResources, 0, 1),
+    (ApiKey::DescribeAcls, 1, 3),
+    (ApiKey::CreateAcls, 1, 3),
+    (ApiKey::DeleteAcls, 1, 3),
+    (ApiKey::ElectLeaders, 0, 2),
+    (ApiKey::AlterPartitionReassignments, 0, 1),
+    (ApiKey::DescribeClientQuotas, 0, 1),
+    (ApiKey::DescribeUserScramCredentials, 0, 0),
+    (ApiKey::DescribeQuorum, 0, 2),
+    (ApiKey::DescribeProducers, 0, 0),
+    (ApiKey::ListTransactions, 0, 2),
     (ApiKey::DescribeTopicPartitions, 0, 0),
 ];
 
@@ -121,6 +141,16 @@ pub(crate) fn route(call: Call) -> Result<Handling, DecodeError> {
         ApiKey::DescribeCluster => call.serial(describe_cluster::handle),
         ApiKey::ListConfigResources => call.serial(list_config_resources::handle),
         ApiKey::DescribeTopicPartitions => call.serial(describe_topic_partitions::handle),
+        ApiKey::DescribeAcls => call.serial(describe_acls::handle),
+        ApiKey::CreateAcls => call.serial(create_acls::handle),
+        ApiKey::DeleteAcls => call.serial(delete_acls::handle),
+        ApiKey::ElectLeaders => call.serial(elect_leaders::handle),
+        ApiKey::AlterPartitionReassignments => call.serial(alter_partition_reassignments::handle),
+        ApiKey::DescribeClientQuotas => call.serial(describe_client_quotas::handle),
+        ApiKey::DescribeUserScramCredentials => call.serial(describe_user_scram_credentials::handle),
+        ApiKey::DescribeQuorum => call.serial(describe_quorum::handle),
+        ApiKey::DescribeProducers => call.serial(describe_producers::handle),
+        ApiKey::ListTransactions => call.serial(list_transactions::handle),
         other => Err(DecodeError::UnknownKey { what: "API key", key: i32::from(other.as_i16()) }),
     }
 }

@@ -131,6 +131,8 @@ pub(crate) struct LocalTail {
     partition: Option<Arc<Partition>>,
     position: Position,
     slot: Arc<WakeSlot>,
+    /// The slot is on the partition's waiting list (a caller may drop a wait half-way).
+    registered: bool,
 }
 
 impl LocalTail {
@@ -145,7 +147,7 @@ impl LocalTail {
             (_, StartAt::Offset(offset)) => Position::Offset(offset),
             _ => Position::At(at),
         };
-        Self { node, topic, index, partition, position, slot: Arc::default() }
+        Self { node, topic, index, partition, position, slot: Arc::default(), registered: false }
     }
 
     fn partition(&mut self) -> Result<Arc<Partition>, DoorError> {
@@ -169,13 +171,19 @@ impl LocalTail {
             self.position = Position::Offset(offset);
             let waits = offset >= log.last_stable_offset();
             if waits {
-                if let Some(closed @ LogError::Closed(_)) = partition.failure() {
-                    return Err(of_log(&closed));
+                if !self.registered {
+                    partition.waiters.wait_change(Arc::clone(&self.slot));
+                    self.registered = true;
                 }
-                partition.waiters.wait_change(Arc::clone(&self.slot));
-                if offset >= log.last_stable_offset() && partition.failure().is_none() {
-                    self.slot.woken().await;
+                if offset < log.last_stable_offset() {
+                    continue;
                 }
+                // Deleted or failed: everything there is was read, and nothing more will come.
+                if let Some(failure) = partition.failure() {
+                    return Err(of_log(&failure));
+                }
+                self.slot.woken().await;
+                self.registered = false;
                 continue;
             }
             match read(log, offset, TAIL_BYTES) {

@@ -275,15 +275,19 @@ impl Replicas {
         }) else {
             return;
         };
+        let mut names = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             self.events.forget(partition);
             let name = TopicPartition::new(Arc::clone(&topic.name), partition.index);
             partition.fail(LogError::Closed(name.clone()));
             self.events.progress.note(Arc::clone(partition));
-            self.events.progress.round_over();
-            if let Err(error) = self.dir.delete_log(&name) {
-                tracing::error!(partition = %name, %error, "cannot delete the log of a deleted topic");
+            if partition.log().is_ok() {
+                names.push(name);
             }
+        }
+        self.events.progress.round_over();
+        if let Err(error) = self.dir.delete_logs(&names) {
+            tracing::error!(topic = %topic.name, %error, "cannot delete the logs of a deleted topic");
         }
     }
 }

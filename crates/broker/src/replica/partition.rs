@@ -87,6 +87,11 @@ impl Partition {
         self.failure.lock().clone()
     }
 
+    /// Whether its topic was deleted. (A partition whose log failed can still be read.)
+    pub(crate) fn is_deleted(&self) -> bool {
+        matches!(*self.failure.lock(), Some(LogError::Closed(_)))
+    }
+
     /// Tells the operator that appends are refused, at most once a second.
     pub(crate) fn report_refusal(&self, error: &LogError) {
         let now_s = crate::api::now_ms() / 1000;

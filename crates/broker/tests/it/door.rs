@@ -1,0 +1,214 @@
+//! The door in process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use client::door::{Ack, Door, DoorError, Header, NewTopic, Record, StartAt, TopicPartition};
+use futures_util::future::{join_all, poll_immediate};
+
+use crate::harness::*;
+
+fn record(value: &str) -> Record {
+    Record { value: Some(Bytes::copy_from_slice(value.as_bytes())), ..Record::default() }
+}
+
+fn t0() -> TopicPartition {
+    TopicPartition::new("t", 0)
+}
+
+async fn with_topic(partitions: i32, configs: &[(&str, &str)]) -> (TestBroker, Arc<dyn Door>) {
+    let broker = TestBroker::start(&[]).await;
+    let door = broker.handle.door();
+    let configs = configs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    door.create_topic(NewTopic { name: "t".into(), partitions: Some(partitions), configs }).await.unwrap();
+    (broker, door)
+}
+
+#[tokio::test]
+async fn appends_keep_their_order_and_are_read_by_kafka_clients() {
+    let (broker, door) = with_topic(1, &[]).await;
+    let appends: Vec<_> = (0..1000).map(|i| door.append(&t0(), record(&i.to_string()), Ack::All)).collect();
+    let offsets: Vec<_> = join_all(appends).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(offsets, (0..1000).collect::<Vec<_>>());
+    let fetched = broker.client().await.fetch(&Fetch::new("t", 0)).await;
+    assert_eq!(fetched.values(), (0..1000).map(|i| i.to_string()).collect::<Vec<_>>());
+    let batches = kafka_codec::records::Batches::new(&fetched.records).count();
+    assert!(batches < 1000, "{batches} batches: appends under way share them");
+}
+
+#[tokio::test]
+async fn records_come_back_as_they_went_in() {
+    let timestamp = now_ms() - 3_600_000;
+    let (_broker, door) = with_topic(1, &[]).await;
+    let full = Record {
+        key: Some(Bytes::from_static(b"k")),
+        value: Some(Bytes::from_static(b"v")),
+        headers: vec![
+            Header { key: Bytes::from_static(b"a"), value: Some(Bytes::from_static(b"1")) },
+            Header { key: Bytes::from_static(b"a"), value: None },
+        ],
+        timestamp_ms: Some(timestamp),
+    };
+    let tombstone = Record { key: Some(Bytes::from_static(b"k")), ..Record::default() };
+    assert_eq!(door.append(&t0(), full.clone(), Ack::All).await.unwrap(), 0);
+    assert_eq!(door.append(&t0(), tombstone, Ack::All).await.unwrap(), 1);
+    let chunk = door.read(&t0(), 0, 1 << 20).await.unwrap();
+    assert_eq!((chunk.next_offset, chunk.log_start_offset, chunk.end_offset), (2, 0, 2));
+    let first = &chunk.records[0];
+    assert_eq!((&first.key, &first.value, &first.headers), (&full.key, &full.value, &full.headers));
+    assert_eq!((first.offset, first.timestamp_ms), (0, timestamp));
+    let second = &chunk.records[1];
+    assert_eq!((second.offset, second.value.as_ref()), (1, None));
+    assert!((second.timestamp_ms - now_ms()).abs() < 60_000, "now");
+    let end = door.read(&t0(), 2, 1 << 20).await.unwrap();
+    assert!(end.records.is_empty());
+    let inside = door.read(&t0(), 1, 1 << 20).await.unwrap();
+    assert_eq!(inside.records.iter().map(|r| r.offset).collect::<Vec<_>>(), [1]);
+}
+
+#[tokio::test]
+async fn atomic_appends_answer_in_the_order_given_and_after_earlier_ones() {
+    let (_broker, door) = with_topic(2, &[]).await;
+    let t1 = TopicPartition::new("t", 1);
+    let before = door.append(&t0(), record("before"), Ack::All);
+    let atomic =
+        door.append_atomic(vec![(t1.clone(), record("x")), (t0(), record("y")), (t1.clone(), record("z"))]);
+    let after = door.append(&t0(), record("after"), Ack::All);
+    assert_eq!(atomic.await.unwrap(), [0, 1, 1]);
+    assert_eq!((before.await.unwrap(), after.await.unwrap()), (0, 2));
+    let values = async |of: &TopicPartition| {
+        let chunk = door.read(of, 0, 1 << 20).await.unwrap();
+        chunk
+            .records
+            .iter()
+            .map(|r| String::from_utf8(r.value.clone().unwrap().to_vec()).unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(values(&t0()).await, ["before", "y", "after"]);
+    assert_eq!(values(&t1).await, ["x", "z"]);
+    let refused =
+        door.append_atomic(vec![(t0(), record("a")), (TopicPartition::new("none", 0), record("b"))]);
+    assert!(matches!(refused.await, Err(DoorError::UnknownTopic(_))));
+    assert_eq!(door.offset_at(&t0(), StartAt::Latest).await.unwrap(), 3, "all or nothing");
+}
+
+#[tokio::test]
+async fn a_tail_sees_what_both_sides_write() {
+    let (broker, door) = with_topic(1, &[]).await;
+    door.append(&t0(), record("old"), Ack::All).await.unwrap();
+    let mut latest = door.tail(&t0(), StartAt::Latest);
+    let mut earliest = door.tail(&t0(), StartAt::Earliest);
+    assert_eq!(earliest.next().await.unwrap().records.len(), 1);
+    assert!(poll_immediate(latest.next()).await.is_none(), "nothing new yet");
+    let mut client = broker.client().await;
+    client.produce(&Target::new("t"), &batch(&["from kafka"])).await;
+    for tail in [&mut latest, &mut earliest] {
+        let chunk = tokio::time::timeout(PATIENCE, tail.next()).await.unwrap().unwrap();
+        assert_eq!(chunk.records[0].value.as_deref(), Some(&b"from kafka"[..]));
+        assert_eq!((chunk.records[0].offset, chunk.next_offset), (1, 2));
+    }
+    door.append(&t0(), record("from here"), Ack::All).await.unwrap();
+    let chunk = tokio::time::timeout(PATIENCE, latest.next()).await.unwrap().unwrap();
+    assert_eq!(chunk.records[0].value.as_deref(), Some(&b"from here"[..]));
+    let delete =
+        kafka_codec::messages::DeleteTopicsRequest { topic_names: vec!["t".into()], ..Default::default() };
+    client.call(5, &delete).await;
+    let ended = tokio::time::timeout(PATIENCE, latest.next()).await.unwrap();
+    assert!(matches!(ended, Err(DoorError::UnknownTopic(_))), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_tail_behind_retention_goes_on_at_the_start() {
+    let (broker, door) = with_topic(1, &[]).await;
+    for value in ["a", "b", "c"] {
+        door.append(&t0(), record(value), Ack::All).await.unwrap();
+    }
+    let mut tail = door.tail(&t0(), StartAt::Offset(0));
+    let request = kafka_codec::messages::DeleteRecordsRequest {
+        topics: vec![kafka_codec::messages::delete_records_request::DeleteRecordsTopic {
+            name: "t".into(),
+            partitions: vec![kafka_codec::messages::delete_records_request::DeleteRecordsPartition {
+                offset: 2,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    broker.client().await.call(2, &request).await;
+    let chunk = tail.next().await.unwrap();
+    assert_eq!(chunk.records.iter().map(|r| r.offset).collect::<Vec<_>>(), [2]);
+}
+
+#[tokio::test]
+async fn topics_are_announced_and_created_once() {
+    let (broker, door) = with_topic(2, &[]).await;
+    let mut topics = door.topics();
+    assert_eq!(topics.borrow_and_update().get("t").map(|t| (t.partitions, t.internal)), Some((2, false)));
+    door.create_topic(NewTopic { name: "t".into(), partitions: Some(9), configs: Vec::new() }).await.unwrap();
+    let internal = [("cleanup.policy".to_owned(), "compact".to_owned())].to_vec();
+    let new = NewTopic { name: "__mqtt_sessions".into(), partitions: None, configs: internal };
+    door.create_topic(new).await.unwrap();
+    tokio::time::timeout(PATIENCE, topics.changed()).await.unwrap().unwrap();
+    let image = topics.borrow_and_update().clone();
+    assert_eq!(image.get("t").unwrap().partitions, 2);
+    assert!(image.get("__mqtt_sessions").unwrap().internal);
+    let refused =
+        door.create_topic(NewTopic { name: "bad name".into(), partitions: None, configs: Vec::new() });
+    assert!(matches!(refused.await, Err(DoorError::Invalid(_))));
+    let mut client = broker.client().await;
+    assert_eq!(
+        client.produce(&Target::new("__mqtt_sessions"), &batch(&["x"])).await.0,
+        17,
+        "not for clients"
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_stored_is_refused_by_kind() {
+    let (_broker, door) = with_topic(1, &[("cleanup.policy", "compact"), ("max.message.bytes", "500")]).await;
+    let keyed = |bytes: usize| Record { key: Some(Bytes::from_static(b"k")), ..record(&"x".repeat(bytes)) };
+    assert!(matches!(door.append(&t0(), record("keyless"), Ack::All).await, Err(DoorError::Invalid(_))));
+    assert!(matches!(
+        door.append(&t0(), keyed(600), Ack::All).await,
+        Err(DoorError::TooLarge { max: 500, .. })
+    ));
+    let none = TopicPartition::new("t", 1);
+    assert!(matches!(door.append(&none, keyed(1), Ack::All).await, Err(DoorError::UnknownTopic(_))));
+    // Many that fit singly but not in one batch.
+    let appends: Vec<_> = (0..50).map(|_| door.append(&t0(), keyed(300), Ack::All)).collect();
+    let offsets: Vec<_> = join_all(appends).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(offsets, (0..50).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn more_than_the_gathering_holds_waits_and_arrives() {
+    let (_broker, door) = with_topic(1, &[]).await;
+    let value = "x".repeat(100_000);
+    let count = 300;
+    let appends: Vec<_> = (0..count).map(|_| door.append(&t0(), record(&value), Ack::All)).collect();
+    let all = tokio::time::timeout(Duration::from_secs(60), join_all(appends)).await.unwrap();
+    let mut offsets: Vec<_> = all.into_iter().map(Result::unwrap).collect();
+    offsets.sort_unstable();
+    assert_eq!(offsets, (0..count).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn positions_are_resolved() {
+    let (_broker, door) = with_topic(1, &[]).await;
+    let at = |timestamp_ms| Record { timestamp_ms: Some(timestamp_ms), ..record("v") };
+    let now = now_ms();
+    for delta in [0, 10, 20] {
+        door.append(&t0(), at(now + delta), Ack::All).await.unwrap();
+    }
+    for (start, want) in [
+        (StartAt::Earliest, 0),
+        (StartAt::Latest, 3),
+        (StartAt::Offset(7), 7),
+        (StartAt::Timestamp(now + 5), 1),
+        (StartAt::Timestamp(now + 21), 3),
+    ] {
+        assert_eq!(door.offset_at(&t0(), start).await.unwrap(), want, "{start:?}");
+    }
+}
