@@ -287,8 +287,10 @@ impl Loader<'_> {
         let mut segments = Vec::new();
         for (i, base) in bases.iter().enumerate() {
             let found = files.remove(base).unwrap_or_default();
-            // Deleted, and back after a crash that came before the deletion was durable.
-            if bases.get(i + 1).is_some_and(|next| *next <= context.log_start) {
+            // Deleted, and back after a crash that came before the deletion was durable. (Segments that only
+            // DeleteRecords left behind may still be needed for the producers' state.)
+            let gone = context.log_start.min(context.recovery_point);
+            if bases.get(i + 1).is_some_and(|next| *next <= gone) {
                 for suffix in ["log", "index", "timeindex", "txnindex"] {
                     let removed = storage.remove(&self.dir.join(file_name(*base, suffix)));
                     if let Err(e) = removed.or_else(ignore_missing) {

@@ -112,6 +112,7 @@ fn read_ids(log: &Log) -> Result<Vec<(i64, u64)>, LogError> {
         if slice.len == 0 {
             return Ok(found);
         }
+        let before = offset;
         for batch in kafka_codec::records::Batches::new(&bytes) {
             let batch = batch.unwrap();
             batch.check_crc().unwrap();
@@ -125,6 +126,7 @@ fn read_ids(log: &Log) -> Result<Vec<(i64, u64)>, LogError> {
             }
             offset = batch.header.next_offset();
         }
+        assert!(offset > before, "a read at {before} answered {slice:?}, in which that offset is not");
     }
 }
 
