@@ -138,7 +138,8 @@ impl Foreign {
     /// Whether `what` must be installed (again): its lock file changed, or it was never finished.
     fn stale(&self, what: &str, lock: &Path) -> Result<bool> {
         let wanted = std::fs::read(lock).with_context(|| format!("read {}", lock.display()))?;
-        Ok(std::fs::read(self.stamp(what)).map_or(true, |had| had != wanted))
+        let missing = !self.dir.join(what).is_dir();
+        Ok(missing || std::fs::read(self.stamp(what)).map_or(true, |had| had != wanted))
     }
 
     fn done(&self, what: &str, lock: &Path) -> Result<()> {
@@ -169,7 +170,9 @@ impl Node {
         let data = std::env::temp_dir().join(format!("tributary-test-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&data);
         let mut child = Command::new(&binary)
-            .args(["serve", "--console", "off", "--mqtt", "127.0.0.1:0", "--kafka", "127.0.0.1:0", "--data"])
+            .args(["serve", "--console", "off", "--mqtt", "127.0.0.1:0", "--kafka", "127.0.0.1:0"])
+            // Groups of one consumer need not wait for others.
+            .args(["--set", "group.initial.rebalance.delay.ms=0", "--data"])
             .arg(&data)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -17,14 +17,27 @@ const EXIT_USAGE: u8 = 2;
 pub fn run(program: &str, args: &[String]) -> ExitCode {
     let name = Path::new(program).file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     if let Some(command) = lookup(&name) {
-        return command(args);
+        return command(&with_plain_hyphens(&name, args));
     }
     if let Some((first, rest)) = args.split_first()
         && let Some(command) = lookup(first)
     {
-        return command(rest);
+        return command(&with_plain_hyphens(first, rest));
     }
     own_commands(args)
+}
+
+/// Commands of Mosquitto's are often copied out of documents whose editor has made dashes of their hyphens
+/// (`mosquitto_pub –h host –t topic`): a dash and one letter is that option.
+fn with_plain_hyphens(name: &str, args: &[String]) -> Vec<String> {
+    if !tools::plain_name(name).starts_with("mosquitto_") {
+        return args.to_vec();
+    }
+    let plain = |arg: &String| match arg.strip_prefix(['\u{2013}', '\u{2014}']) {
+        Some(letter) if letter.len() == 1 && letter.is_ascii() => format!("-{letter}"),
+        _ => arg.clone(),
+    };
+    args.iter().map(plain).collect()
 }
 
 type Command = fn(&[String]) -> ExitCode;

@@ -40,7 +40,7 @@ with open(os.path.join(home, "config", "server.properties"), "w") as f:
             "mqtt=localhost:%d\n" % (KAFKA, home, MQTT))
 with open(os.path.join(home, "config", "zookeeper.properties"), "w") as f:
     f.write("dataDir=/tmp/zookeeper\nclientPort=2181\nmaxClientCnxns=0\nadmin.enableServer=false\n")
-env = {**os.environ, "PATH": bin_ + ":" + os.environ["PATH"], "HOME": home, "TMPDIR": home, "XDG_STATE_HOME": home}
+env = {**os.environ, "PATH": bin_ + ":" + os.environ["PATH"], "HOME": home, "TMPDIR": home, "XDG_STATE_HOME": os.path.join(home, "state")}
 
 
 def shell(command, inp="", expect=0, timeout=60):
