@@ -6,6 +6,7 @@
 
 mod admin;
 mod consumer;
+mod groups;
 mod harness;
 mod producer;
 
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         admin::run(&checks).await;
         producer::run(&checks).await;
         consumer::run(&checks).await;
+        groups::run(&checks).await;
     });
     checks.finish()
 }

@@ -60,6 +60,7 @@ impl Consumer {
 
     /// Waits until something may have changed; `false` when the deadline has come and nothing is there.
     pub(super) async fn wait(&mut self, deadline: Instant) -> bool {
+        self.auto_commit();
         let wake_at = self.wake_at(deadline);
         let mut view = self.cluster.watch();
         let version = view.borrow_and_update().metadata.version;

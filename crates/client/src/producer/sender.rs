@@ -55,6 +55,8 @@ struct Node {
 
 /// One Produce about to be sent.
 struct Request {
+    /// Under this number its batches are known as in flight.
+    number: u64,
     node: i32,
     connection: Arc<Connection>,
     batches: Vec<(Key, Batch)>,
@@ -243,7 +245,10 @@ impl Sender {
                 }
             }
             if !batches.is_empty() {
-                requests.push(Request { node, connection, batches });
+                let number = self.next_request;
+                self.next_request += 1;
+                state.in_flight.insert(number, batches.iter().map(InFlight::of).collect());
+                requests.push(Request { number, node, connection, batches });
             }
         }
         drop(state);
@@ -296,7 +301,7 @@ impl Sender {
 
     /// Builds the batches and queues the request on its connection.
     fn send(&mut self, request: Request, now: Instant) {
-        let Request { node, connection, batches } = request;
+        let Request { number, node, connection, batches } = request;
         let mut built = Vec::with_capacity(batches.len());
         for (key, mut batch) in batches {
             match batch.bytes() {
@@ -305,6 +310,7 @@ impl Sender {
             }
         }
         if built.is_empty() {
+            self.shared.state.lock().in_flight.remove(&number);
             return;
         }
         let (frame, version, names) = match self.frame(&connection, &built) {
@@ -313,6 +319,7 @@ impl Sender {
                 for (key, batch, _) in built {
                     self.fail(&key, batch, error.clone().into());
                 }
+                self.shared.state.lock().in_flight.remove(&number);
                 return;
             }
         };
@@ -322,6 +329,7 @@ impl Sender {
         else {
             // No room in the connection, or it has just ended: as if it had not been tried.
             let mut state = self.shared.state.lock();
+            state.in_flight.remove(&number);
             for ((topic, partition), mut batch) in batches {
                 batch.attempts -= 1;
                 batch.not_before = now + self.shared.config.client.retry_backoff;
@@ -329,19 +337,10 @@ impl Sender {
             }
             return;
         };
-        let request = self.next_request;
-        self.next_request += 1;
-        let sent = batches.iter().map(|(key, batch)| InFlight {
-            key: key.clone(),
-            count: batch.count,
-            created: batch.created,
-            outcome: Arc::clone(&batch.outcome),
-        });
-        self.shared.state.lock().in_flight.insert(request, sent.collect());
         self.nodes.entry(node).or_default().in_flight += 1;
         self.events.push(Box::pin(async move {
             let answer = exchange.await.map(|body| Answer { body, version, names });
-            Event::Answered { request, node, batches, answer }
+            Event::Answered { request: number, node, batches, answer }
         }));
     }
 

@@ -42,6 +42,13 @@ pub(super) struct InFlight {
     pub(super) outcome: Arc<Outcome>,
 }
 
+impl InFlight {
+    pub(super) fn of((key, batch): &(Key, Batch)) -> Self {
+        let outcome = Arc::clone(&batch.outcome);
+        Self { key: key.clone(), count: batch.count, created: batch.created, outcome }
+    }
+}
+
 #[derive(Debug)]
 struct Sticky {
     partition: i32,
