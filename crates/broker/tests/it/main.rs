@@ -1,5 +1,8 @@
 //! A broker on a free port, spoken to with raw frames.
 
+// Functions that tests share stand outside of `#[test]`, where the lints do not see what they are for.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod configs;
 mod connections;
 mod door;
