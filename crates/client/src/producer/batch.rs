@@ -204,6 +204,9 @@ pub(super) fn sequence_after(base: i32, count: i32) -> i32 {
     base.wrapping_add(count) & i32::MAX
 }
 
+/// A batch never holds more than this, compressed or not.
+const BATCH_BYTES_MAX: usize = i32::MAX as usize;
+
 enum Content {
     Open(BatchBuilder),
     Built(Bytes),
@@ -310,7 +313,7 @@ impl Batch {
         }
         let mut parts = [0, 1].map(|_| Self::new(compression, level, self.created));
         let mut scratch = Vec::new();
-        for record in records(&batch, usize::MAX, &mut scratch).ok()? {
+        for record in records(&batch, BATCH_BYTES_MAX, &mut scratch).ok()? {
             let record = record.ok()?;
             let [first, second] = &mut parts;
             let part = if record.offset_delta < half { first } else { second };

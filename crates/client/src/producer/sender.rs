@@ -535,7 +535,9 @@ impl Sender {
             return;
         }
         let queue = state.queues.partition(&key.0, key.1);
-        let verdict = queue.judge(&batch, code, refused.error.is_retriable());
+        // After an unreadable answer nobody knows either.
+        let retriable = refused.error.is_retriable() || matches!(refused.error, Error::Protocol { .. });
+        let verdict = queue.judge(&batch, code, retriable);
         let exhausted = batch.attempts > config.retries || batch.outcome.is_done();
         if verdict == Verdict::Retry && !exhausted {
             tracing::debug!(topic = &*key.0, partition = key.1, error = %refused.error, "batch goes again");
