@@ -35,13 +35,17 @@ pub fn format(epoch_ms: i64, pattern: &str) -> String {
 pub fn parse_datetime(text: &str) -> Result<i64, String> {
     let unparseable = || format!("Unparseable date: \"{text}\"");
     let Some((date, time)) = text.split_once('T') else {
-        return Err("Error parsing timestamp. It does not contain a 'T' according to ISO8601 format".to_owned());
+        return Err(
+            "Error parsing timestamp. It does not contain a 'T' according to ISO8601 format".to_owned()
+        );
     };
     let zone_at = time.find(['+', '-', 'Z']).unwrap_or(time.len());
     let (time, zone) = time.split_at_checked(zone_at).ok_or_else(unparseable)?;
     let zone_minutes = parse_zone(zone).ok_or_else(unparseable)?;
     let numbers = |text: &str, separators: &[char]| -> Option<Vec<i64>> {
-        text.split(separators).map(|part| part.parse().ok().filter(|_| !part.starts_with(['+', '-']))).collect()
+        text.split(separators)
+            .map(|part| part.parse().ok().filter(|_| !part.starts_with(['+', '-'])))
+            .collect()
     };
     let date = numbers(date, &['-']).ok_or_else(unparseable)?;
     let time = numbers(time, &[':', '.']).ok_or_else(unparseable)?;
@@ -173,7 +177,10 @@ mod tests {
         assert_eq!(parse_datetime("2024-02-29T07:04:56.789-0530"), Ok(1_709_210_096_789));
         assert_eq!(parse_datetime("2024-02-29T13:34:56.789+01"), Ok(1_709_210_096_789));
         assert!(parse_datetime("garbage").is_err_and(|e| e.contains("does not contain a 'T'")));
-        assert_eq!(parse_datetime("2024-13-29T12:34:56.789"), Err("Unparseable date: \"2024-13-29T12:34:56.789\"".into()));
+        assert_eq!(
+            parse_datetime("2024-13-29T12:34:56.789"),
+            Err("Unparseable date: \"2024-13-29T12:34:56.789\"".into())
+        );
         assert!(parse_datetime("2024-02-29T12:34").is_err());
     }
 

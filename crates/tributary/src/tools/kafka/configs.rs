@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use client::Admin;
-use client::admin::{AlterConfigOp, ConfigEntry, ConfigResource, ConfigResourceType, ConfigSource, ListGroupsOptions};
+use client::admin::{
+    AlterConfigOp, ConfigEntry, ConfigResource, ConfigResourceType, ConfigSource, ListGroupsOptions,
+};
 
 use super::config_names::{broker_configs, group_configs, topic_configs};
 use super::options::{BROKER_LIST, Flag, HELP, Options, VERSION, ZOOKEEPER};
@@ -166,7 +168,8 @@ fn entity(options: &Options) -> Result<Entity, Stop> {
         return Err(illegal("Either --bootstrap-server or --bootstrap-controller must be specified."));
     }
     let name = entity.name.as_deref().unwrap_or_default();
-    if matches!(entity.kind, "brokers" | "broker-loggers") && !name.is_empty() && name.parse::<i32>().is_err() {
+    if matches!(entity.kind, "brokers" | "broker-loggers") && !name.is_empty() && name.parse::<i32>().is_err()
+    {
         return Err(illegal(format!(
             "The entity name for {} must be a valid integer broker id, but it is: {name}",
             entity.kind
@@ -174,7 +177,10 @@ fn entity(options: &Options) -> Result<Entity, Stop> {
     }
     if options.has("describe") {
         if !WITH_DEFAULT.contains(&entity.kind) && options.has("entity-default") {
-            return Err(illegal(format!("--entity-default must not be specified with --describe of {}", entity.kind)));
+            return Err(illegal(format!(
+                "--entity-default must not be specified with --describe of {}",
+                entity.kind
+            )));
         }
         if entity.kind == "broker-loggers" && name.is_empty() {
             return Err(illegal("An entity name must be specified with --describe of broker-loggers"));
@@ -183,7 +189,10 @@ fn entity(options: &Options) -> Result<Entity, Stop> {
         check_alter(options, &entity)?;
     }
     if matches!(entity.kind, "users" | "clients" | "ips") {
-        return Err(illegal(format!("Quotas and credentials of {} are not known to this program", entity.kind)));
+        return Err(illegal(format!(
+            "Quotas and credentials of {} are not known to this program",
+            entity.kind
+        )));
     }
     Ok(entity)
 }
@@ -295,7 +304,8 @@ fn changes(options: &Options) -> Result<Vec<AlterConfigOp>, Stop> {
             add.push((name.trim().to_owned(), value.replace(['[', ']'], "").trim().to_owned()));
         }
     }
-    let allowed = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
+    let allowed =
+        |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
     if let Some((name, _)) = add.iter().find(|(name, _)| !allowed(name)) {
         return Err(illegal(format!("Invalid character found for config key: {name}")));
     }
@@ -361,7 +371,8 @@ fn own_source(entity: &Entity, name: &str) -> Option<ConfigSource> {
 
 async fn alter(admin: &Admin, entity: &Entity, changes: Vec<AlterConfigOp>) -> Result<(), Stop> {
     let name = entity.name.as_deref().unwrap_or_default();
-    let answers = admin.incremental_alter_configs(&[(resource(entity, name), changes)], false).await.map_err(thrown)?;
+    let answers =
+        admin.incremental_alter_configs(&[(resource(entity, name), changes)], false).await.map_err(thrown)?;
     for (_, answer) in answers {
         answer.map_err(thrown)?;
     }
@@ -393,7 +404,11 @@ async fn describe(admin: &Admin, entity: &Entity, all: bool) -> Result<(), Stop>
         match name.as_str() {
             "" => println!("Default configs for {} in the cluster are:", entity.kind),
             name => {
-                println!("{} configs for {} {name} are:", if all { "All" } else { "Dynamic" }, entity.singular());
+                println!(
+                    "{} configs for {} {name} are:",
+                    if all { "All" } else { "Dynamic" },
+                    entity.singular()
+                );
             }
         }
         for entry in configs(admin, entity, &name, all).await? {
@@ -401,7 +416,9 @@ async fn describe(admin: &Admin, entity: &Entity, all: bool) -> Result<(), Stop>
             let synonyms: Vec<_> = entry
                 .synonyms
                 .iter()
-                .map(|synonym| format!("{}:{}={}", synonym.source.name(), synonym.name, value(&synonym.value)))
+                .map(|synonym| {
+                    format!("{}:{}={}", synonym.source.name(), synonym.name, value(&synonym.value))
+                })
                 .collect();
             println!(
                 "  {}={} sensitive={} synonyms={{{}}}",
@@ -431,12 +448,17 @@ async fn configs(admin: &Admin, entity: &Entity, name: &str, all: bool) -> Resul
 async fn exists(admin: &Admin, entity: &Entity, name: &str) -> Result<bool, Failure> {
     Ok(match entity.kind {
         "topics" => admin.list_topics(true).await.map_err(thrown)?.iter().any(|topic| topic.name == name),
-        "brokers" | "broker-loggers" if !name.is_empty() => {
-            admin.describe_cluster().await.map_err(thrown)?.nodes.iter().any(|node| node.id.to_string() == name)
-        }
+        "brokers" | "broker-loggers" if !name.is_empty() => admin
+            .describe_cluster()
+            .await
+            .map_err(thrown)?
+            .nodes
+            .iter()
+            .any(|node| node.id.to_string() == name),
         "groups" => {
             let groups = admin.list_groups(&ListGroupsOptions::default()).await.map_err(thrown)?;
-            groups.iter().any(|group| group.group_id == name) || !configs(admin, entity, name, false).await?.is_empty()
+            groups.iter().any(|group| group.group_id == name)
+                || !configs(admin, entity, name, false).await?.is_empty()
         }
         "client-metrics" => !configs(admin, entity, name, false).await?.is_empty(),
         _ => true,
@@ -445,12 +467,16 @@ async fn exists(admin: &Admin, entity: &Entity, name: &str) -> Result<bool, Fail
 
 async fn every_name(admin: &Admin, entity: &Entity) -> Result<Vec<String>, Stop> {
     Ok(match entity.kind {
-        "topics" => admin.list_topics(true).await.map_err(thrown)?.into_iter().map(|topic| topic.name).collect(),
+        "topics" => {
+            admin.list_topics(true).await.map_err(thrown)?.into_iter().map(|topic| topic.name).collect()
+        }
         "groups" => {
             let groups = admin.list_groups(&ListGroupsOptions::default()).await.map_err(thrown)?;
             groups.into_iter().map(|group| group.group_id).collect()
         }
-        "client-metrics" => return Err(illegal("An entity name must be specified with --describe of client-metrics")),
+        "client-metrics" => {
+            return Err(illegal("An entity name must be specified with --describe of client-metrics"));
+        }
         _ => {
             let nodes = admin.describe_cluster().await.map_err(thrown)?.nodes;
             nodes.iter().map(|node| node.id.to_string()).chain([String::new()]).collect()
@@ -479,23 +505,40 @@ mod tests {
         assert_eq!(of("--describe --entity-type brokers"), "brokers None");
         assert_eq!(of("--describe --broker-defaults"), "brokers Some(\"\")");
         assert_eq!(of("--describe"), "At least one entity type must be specified");
-        assert_eq!(of("--describe --topic t --entity-type topics"), "Duplicate entity type(s) specified: topics");
-        assert_eq!(of("--describe --topic t --group g"), "Only 'users' and 'clients' entity types may be specified together");
-        assert_eq!(of("--describe --broker x"), "The entity name for brokers must be a valid integer broker id, but it is: x");
-        assert_eq!(of("--alter --entity-type topics"), "An entity name must be specified with --alter of topics");
+        assert_eq!(
+            of("--describe --topic t --entity-type topics"),
+            "Duplicate entity type(s) specified: topics"
+        );
+        assert_eq!(
+            of("--describe --topic t --group g"),
+            "Only 'users' and 'clients' entity types may be specified together"
+        );
+        assert_eq!(
+            of("--describe --broker x"),
+            "The entity name for brokers must be a valid integer broker id, but it is: x"
+        );
+        assert_eq!(
+            of("--alter --entity-type topics"),
+            "An entity name must be specified with --alter of topics"
+        );
         assert!(of("--alter --topic t").starts_with("At least one of --add-config"));
     }
 
     #[test]
     fn changes_keep_lists_together() {
-        let of = |args: &str| changes(&parse(args)).map(|list| format!("{list:?}")).map_err(|stop| format!("{stop:?}"));
+        let of = |args: &str| {
+            changes(&parse(args)).map(|list| format!("{list:?}")).map_err(|stop| format!("{stop:?}"))
+        };
         assert_eq!(
             of("--add-config a=1,b=[x,y],c= --delete-config d,e"),
-            Ok("[Delete(\"d\"), Delete(\"e\"), Set(\"a\", \"1\"), Set(\"b\", \"x,y\"), Set(\"c\", \"\")]".to_owned())
+            Ok("[Delete(\"d\"), Delete(\"e\"), Set(\"a\", \"1\"), Set(\"b\", \"x,y\"), Set(\"c\", \"\")]"
+                .to_owned())
         );
         assert_eq!(of("--add-config m=[k=v,l=w]"), Ok("[Set(\"m\", \"k=v,l=w\")]".to_owned()));
         assert!(of("--add-config bogus").is_err_and(|e| e.contains("requirement failed")));
         assert!(of("--add-config a=b=c").is_err_and(|e| e.contains("requirement failed")));
-        assert!(of("--add-config a$=b").is_err_and(|e| e.contains("Invalid character found for config key: a$")));
+        assert!(
+            of("--add-config a$=b").is_err_and(|e| e.contains("Invalid character found for config key: a$"))
+        );
     }
 }

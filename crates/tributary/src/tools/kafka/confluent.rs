@@ -99,12 +99,14 @@ struct Place {
 
 impl Place {
     fn find() -> io::Result<Self> {
-        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let variable =
+            |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let folder = variable("CONFLUENT_CURRENT")
             .or_else(|| variable("XDG_STATE_HOME").map(|state| state.join("tributary")))
             .or_else(|| variable("HOME").map(|home| home.join(".local/state/tributary")))
             .or_else(|| variable("LOCALAPPDATA").map(|local| local.join("tributary")));
-        let folder = folder.ok_or_else(|| io::Error::other("set CONFLUENT_CURRENT to a folder of your own"))?;
+        let folder =
+            folder.ok_or_else(|| io::Error::other("set CONFLUENT_CURRENT to a folder of your own"))?;
         fs::create_dir_all(&folder)?;
         Ok(Self { folder: folder.canonicalize()? })
     }
@@ -159,7 +161,10 @@ impl Place {
         println!("Stopping Kafka and MQTT");
         processes::terminate(pid)?;
         if !processes::wait_gone(pid, STOP_TIMEOUT) {
-            return Err(io::Error::other(format!("process {pid} is still there after {} s", STOP_TIMEOUT.as_secs())));
+            return Err(io::Error::other(format!(
+                "process {pid} is still there after {} s",
+                STOP_TIMEOUT.as_secs()
+            )));
         }
         let _ = fs::remove_file(self.pid_file());
         say(false);
@@ -175,7 +180,10 @@ fn apart(command: &mut Command) {
     {
         const CREATE_NEW_PROCESS_GROUP: u32 = 0x200;
         const DETACHED_PROCESS: u32 = 0x8;
-        std::os::windows::process::CommandExt::creation_flags(command, CREATE_NEW_PROCESS_GROUP | DETACHED_PROCESS);
+        std::os::windows::process::CommandExt::creation_flags(
+            command,
+            CREATE_NEW_PROCESS_GROUP | DETACHED_PROCESS,
+        );
     }
 }
 
@@ -212,7 +220,10 @@ mod tests {
         assert_eq!(of("local service start"), Some((Action::Start, String::new())));
         assert_eq!(of("local services stop"), Some((Action::Stop, String::new())));
         assert_eq!(of("local services kafka status"), Some((Action::Status, String::new())));
-        assert_eq!(of("local services start -- --kafka 127.0.0.1:0"), Some((Action::Start, "--kafka 127.0.0.1:0".into())));
+        assert_eq!(
+            of("local services start -- --kafka 127.0.0.1:0"),
+            Some((Action::Start, "--kafka 127.0.0.1:0".into()))
+        );
         for bad in ["", "local", "start", "local services restart", "cloud services start", "local x start"] {
             assert_eq!(of(bad), None, "{bad}");
         }

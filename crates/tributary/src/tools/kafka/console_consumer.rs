@@ -204,11 +204,14 @@ impl Plan {
             "This tool helps to read data from Kafka topics and outputs it to standard output.",
             "kafka-console-consumer --bootstrap-server localhost:9092 --topic sensors --from-beginning",
         )?;
-        let include = if options.has("whitelist") && !options.has("include") { "whitelist" } else { "include" };
+        let include =
+            if options.has("whitelist") && !options.has("include") { "whitelist" } else { "include" };
         check(options, include)?;
         for (old, new) in [("consumer-property", "command-property"), ("consumer.config", "command-config")] {
             if options.has(old) {
-                println!("Option --{old} is deprecated and will be removed in a future version. Use --{new} instead.");
+                println!(
+                    "Option --{old} is deprecated and will be removed in a future version. Use --{new} instead."
+                );
             }
         }
         let properties = consumer_properties(options)?;
@@ -239,7 +242,9 @@ fn check(options: &Options, include: &str) -> Result<(), Stop> {
             return Err(Stop::Usage("The topic is required when partition is specified.".to_owned()));
         }
         if options.has("from-beginning") && options.has("offset") {
-            return Err(Stop::Usage("Options from-beginning and offset cannot be specified together.".to_owned()));
+            return Err(Stop::Usage(
+                "Options from-beginning and offset cannot be specified together.".to_owned(),
+            ));
         }
     } else if options.has("offset") {
         return Err(Stop::Usage("The partition is required when offset is specified.".to_owned()));
@@ -275,7 +280,9 @@ fn start(options: &Options) -> Result<Start, Stop> {
 
 fn formatter(options: &Options) -> Result<Formatter, Stop> {
     if options.has("property") && options.has("formatter-property") {
-        return Err(Stop::Usage("Options --property and --formatter-property cannot be specified together.".to_owned()));
+        return Err(Stop::Usage(
+            "Options --property and --formatter-property cannot be specified together.".to_owned(),
+        ));
     }
     if options.has("property") {
         println!(
@@ -286,7 +293,9 @@ fn formatter(options: &Options) -> Result<Formatter, Stop> {
         Some(path) => run::load_properties(path)?,
         None => BTreeMap::new(),
     };
-    for (option, property) in [("key-deserializer", "key.deserializer"), ("value-deserializer", "value.deserializer")] {
+    for (option, property) in
+        [("key-deserializer", "key.deserializer"), ("value-deserializer", "value.deserializer")]
+    {
         if let Some(class) = options.value(option)?.filter(|class| !class.is_empty()) {
             properties.insert(property.to_owned(), class.to_owned());
         }
@@ -335,7 +344,10 @@ fn consumer_properties(options: &Options) -> Result<BTreeMap<String, String>, St
         None => {
             // A group that nobody will come back to: its offsets need not be kept.
             properties.entry("enable.auto.commit".to_owned()).or_insert_with(|| "false".to_owned());
-            properties.insert("group.id".to_owned(), format!("console-consumer-{}", run::random_below(GROUP_NUMBERS)?))
+            properties.insert(
+                "group.id".to_owned(),
+                format!("console-consumer-{}", run::random_below(GROUP_NUMBERS)?),
+            )
         }
     };
     Ok(properties)
@@ -511,13 +523,20 @@ mod tests {
         const B: &str = "--bootstrap-server h:1";
         assert_eq!(refused(B), "Exactly one of the following arguments is required: [topic], [include]");
         assert_eq!(refused("--topic t"), "Missing required argument \"[bootstrap-server]\"");
-        assert_eq!(refused(&format!("{B} --topic t --offset 3")), "The partition is required when offset is specified.");
+        assert_eq!(
+            refused(&format!("{B} --topic t --offset 3")),
+            "The partition is required when offset is specified."
+        );
         assert_eq!(
             refused(&format!("{B} --topic t --partition 0 --group g")),
             "Options group and partition cannot be specified together."
         );
-        assert!(refused(&format!("{B} --topic t --partition 0 --offset -3")).starts_with("The provided offset value '-3'"));
-        let plan = plan(&format!("{B} --topic t --partition 0 --offset EARLIEST --max-messages 5")).expect("fine");
+        assert!(
+            refused(&format!("{B} --topic t --partition 0 --offset -3"))
+                .starts_with("The provided offset value '-3'")
+        );
+        let plan =
+            plan(&format!("{B} --topic t --partition 0 --offset EARLIEST --max-messages 5")).expect("fine");
         assert_eq!((plan.start, plan.max_messages, plan.timeout), (Start::Earliest, Some(5), None));
     }
 
@@ -527,7 +546,8 @@ mod tests {
         assert!(made_up.get("group.id").is_some_and(|group| group.starts_with("console-consumer-")));
         assert_eq!(made_up.get("enable.auto.commit").map(String::as_str), Some("false"));
         assert_eq!(made_up.get("auto.offset.reset").map(String::as_str), Some("earliest"));
-        let own = plan("--bootstrap-server h:1 --topic t --command-property group.id=g").expect("fine").properties;
+        let own =
+            plan("--bootstrap-server h:1 --topic t --command-property group.id=g").expect("fine").properties;
         assert_eq!(own.get("group.id").map(String::as_str), Some("g"));
         assert!(!own.contains_key("enable.auto.commit"));
         ConsumerConfig::from_properties(own).expect("usable");

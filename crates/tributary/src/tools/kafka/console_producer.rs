@@ -248,7 +248,8 @@ async fn send(
             Ok(delivery) => delivery.await.map(|_| ()),
             Err(error) => Err(error),
         };
-        return outcome.map_err(|error| Failure::from(error).wrapped_in("java.util.concurrent.ExecutionException"));
+        return outcome
+            .map_err(|error| Failure::from(error).wrapped_in("java.util.concurrent.ExecutionException"));
     }
     match outcome {
         Ok(delivery) => sent.waiting.push_back((delivery, label)),
@@ -277,7 +278,8 @@ impl Label {
     }
 
     fn log(&self, failure: &Failure) {
-        let size = |bytes: Option<usize>| bytes.map_or_else(|| "null".to_owned(), |bytes| format!("{bytes} bytes"));
+        let size =
+            |bytes: Option<usize>| bytes.map_or_else(|| "null".to_owned(), |bytes| format!("{bytes} bytes"));
         let message = format!(
             "Error when sending message to topic {} with key: {}, value: {} with error:",
             self.topic,
@@ -345,7 +347,8 @@ fn spawn_line_thread() -> mpsc::Receiver<std::io::Result<Line>> {
             };
             let failed = line.is_err();
             let (done, prompt) = std::sync::mpsc::sync_channel(1);
-            let line = line.map(|()| Line { bytes: std::mem::take(&mut bytes), prompt: interactive.then_some(done) });
+            let line = line
+                .map(|()| Line { bytes: std::mem::take(&mut bytes), prompt: interactive.then_some(done) });
             if sender.blocking_send(line).is_err() || failed {
                 return;
             }
@@ -366,18 +369,24 @@ fn check(options: &Options) -> Result<String, Stop> {
         "kafka-console-producer --bootstrap-server localhost:9092 --topic sensors",
     )?;
     run::require(options, &["topic"])?;
-    for (new, old) in
-        [("command-config", "producer.config"), ("command-property", "producer-property"), ("reader-property", "property")]
-    {
+    for (new, old) in [
+        ("command-config", "producer.config"),
+        ("command-property", "producer-property"),
+        ("reader-property", "property"),
+    ] {
         if options.has(new) && options.has(old) {
             return Err(Stop::Usage(format!("Options --{new} and --{old} cannot be specified together.")));
         }
     }
-    for (old, new) in
-        [("producer-property", "command-property"), ("producer.config", "command-config"), ("property", "reader-property")]
-    {
+    for (old, new) in [
+        ("producer-property", "command-property"),
+        ("producer.config", "command-config"),
+        ("property", "reader-property"),
+    ] {
         if options.has(old) {
-            println!("Warning: --{old} is deprecated and will be removed in a future version. Use --{new} instead.");
+            println!(
+                "Warning: --{old} is deprecated and will be removed in a future version. Use --{new} instead."
+            );
         }
     }
     if options.has("max-partition-memory-bytes") {
@@ -444,7 +453,11 @@ fn producer_properties(options: &Options, brokers: String) -> Result<BTreeMap<St
     ] {
         merge(property, option, options.number::<i32>(option)?.unwrap_or_default().to_string());
     }
-    merge("acks", "request-required-acks", options.value("request-required-acks")?.unwrap_or("-1").to_owned());
+    merge(
+        "acks",
+        "request-required-acks",
+        options.value("request-required-acks")?.unwrap_or("-1").to_owned(),
+    );
     Ok(properties)
 }
 
@@ -465,7 +478,8 @@ mod tests {
         assert_eq!(value(&got, "linger.ms"), "1000");
         assert_eq!(value(&got, "acks"), "-1");
         assert_eq!(value(&got, "client.id"), "console-producer");
-        let got = properties("--command-property linger.ms=7 --command-property acks=1 --request-required-acks 0");
+        let got =
+            properties("--command-property linger.ms=7 --command-property acks=1 --request-required-acks 0");
         assert_eq!(value(&got, "linger.ms"), "7");
         assert_eq!(value(&got, "acks"), "0");
         assert_eq!(value(&properties("--compression-codec --topic t"), "compression.type"), "gzip");

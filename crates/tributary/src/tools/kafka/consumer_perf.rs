@@ -61,8 +61,12 @@ const FLAGS: &[Flag] = &[
         "show-detailed-stats",
         "If set, stats are reported for each reporting interval as configured by reporting-interval.",
     ),
-    Flag::optional_long("timeout", "milliseconds", "The maximum allowed time in milliseconds between returned records.")
-        .or("10000"),
+    Flag::optional_long(
+        "timeout",
+        "milliseconds",
+        "The maximum allowed time in milliseconds between returned records.",
+    )
+    .or("10000"),
     Flag::switch("print-metrics", "Print out the metrics."),
     Flag::long(
         "messages",
@@ -145,7 +149,11 @@ impl RebalanceListener for JoinTime {
         Box::pin(std::future::ready(()))
     }
 
-    fn assigned<'a>(&'a mut self, _: &'a mut Consumer, partitions: &'a [TopicPartition]) -> BoxFuture<'a, ()> {
+    fn assigned<'a>(
+        &'a mut self,
+        _: &'a mut Consumer,
+        partitions: &'a [TopicPartition],
+    ) -> BoxFuture<'a, ()> {
         let count = i64::try_from(partitions.len()).unwrap_or(i64::MAX);
         if self.assigned.fetch_add(count, Ordering::Relaxed) == 0 {
             let elapsed = run::now_ms() - self.since.load(Ordering::Relaxed);
@@ -201,7 +209,8 @@ async fn consume(options: &Options) -> Result<(), Stop> {
         if now_ms - reported_ms >= interval_ms && !polled.is_empty() {
             let joined = join.round.swap(0, Ordering::Relaxed);
             if detailed {
-                let interval = Rates::new(records - reported_records, bytes - reported_bytes, now_ms - reported_ms);
+                let interval =
+                    Rates::new(records - reported_records, bytes - reported_bytes, now_ms - reported_ms);
                 let fetch = interval.fetching(joined);
                 println!(
                     "{}, 0, {:.4}, {:.4}, {records}, {:.4}, {joined}, {}, {:.4}, {:.4}",

@@ -15,7 +15,11 @@ const FLAGS: &[Flag] = &[
     HELP,
     VERSION,
     BROKER_LIST,
-    Flag::text("bootstrap-server", "server(s) to use for bootstrapping", "REQUIRED: The server to connect to."),
+    Flag::text(
+        "bootstrap-server",
+        "server(s) to use for bootstrapping",
+        "REQUIRED: The server to connect to.",
+    ),
     Flag::text(
         "offset-json-file",
         "Offset json file path",
@@ -107,11 +111,16 @@ fn parse(text: &str) -> Result<Vec<(TopicPartition, i64)>, Failure> {
         return Err(Failure::new(OPERATION, format!("Not supported version field value {}", file.version)));
     }
     let partitions = file.partitions.ok_or_else(|| Failure::new(OPERATION, "Missing partitions field"))?;
-    let before: Vec<_> =
-        partitions.into_iter().map(|one| (TopicPartition::new(one.topic, one.partition), one.offset)).collect();
+    let before: Vec<_> = partitions
+        .into_iter()
+        .map(|one| (TopicPartition::new(one.topic, one.partition), one.offset))
+        .collect();
     let mut seen = BTreeSet::new();
-    let repeated: BTreeSet<_> =
-        before.iter().filter(|(partition, _)| !seen.insert(partition)).map(|(partition, _)| partition.to_string()).collect();
+    let repeated: BTreeSet<_> = before
+        .iter()
+        .filter(|(partition, _)| !seen.insert(partition))
+        .map(|(partition, _)| partition.to_string())
+        .collect();
     if repeated.is_empty() {
         return Ok(before);
     }
@@ -134,7 +143,9 @@ mod tests {
                 .map_err(|e| e.message.split(':').next().unwrap_or_default().to_owned())
         };
         assert_eq!(
-            of(r#"{"partitions":[{"topic":"a","partition":1,"offset":5},{"topic":"b","partition":0,"offset":-1}],"version":1}"#),
+            of(
+                r#"{"partitions":[{"topic":"a","partition":1,"offset":5},{"topic":"b","partition":0,"offset":-1}],"version":1}"#
+            ),
             Ok("a-1<5 b-0<-1".into())
         );
         assert_eq!(of(r#"{"partitions":[]}"#), Ok(String::new()));

@@ -48,7 +48,8 @@ impl Formatter {
         let is = |name: &str, default: bool| {
             properties.get(name).map_or(default, |value| value.trim().eq_ignore_ascii_case("true"))
         };
-        let text = |name: &str, default: &str| properties.get(name).cloned().unwrap_or_else(|| default.to_owned());
+        let text =
+            |name: &str, default: &str| properties.get(name).cloned().unwrap_or_else(|| default.to_owned());
         let deserializer = |name: &str| properties.get(name).and_then(|class| Deserializer::by_class(class));
         Ok(Self {
             silent,
@@ -78,8 +79,16 @@ impl Formatter {
         if self.silent {
             return Ok(());
         }
-        let columns =
-            [self.timestamp, self.partition, self.offset, self.delivery, self.epoch, self.headers, self.key, self.value];
+        let columns = [
+            self.timestamp,
+            self.partition,
+            self.offset,
+            self.delivery,
+            self.epoch,
+            self.headers,
+            self.key,
+            self.value,
+        ];
         // Between columns stands the key separator, after the last one the line separator.
         let separator = |column: usize| -> &str {
             let more = columns.iter().skip(column + 1).any(|shown| *shown);
@@ -227,13 +236,13 @@ impl Deserializer {
                 [1] => "true".to_owned(),
                 _ => {
                     let [byte] = self.sized(field, "BooleanDeserializer")?;
-                    return Err(serialization(format!("Unexpected byte received by BooleanDeserializer: {byte}")));
+                    return Err(serialization(format!(
+                        "Unexpected byte received by BooleanDeserializer: {byte}"
+                    )));
                 }
             },
             Self::Uuid => canonical_uuid(&String::from_utf8_lossy(field))?,
-            Self::Bytes => {
-                field.iter().flat_map(|&byte| escape(byte)).map(char::from).collect()
-            }
+            Self::Bytes => field.iter().flat_map(|&byte| escape(byte)).map(char::from).collect(),
             // Java prints the array's address here, which tells nobody anything.
             Self::ByteArray => {
                 out.extend_from_slice(field);
@@ -332,9 +341,12 @@ mod tests {
 
     fn check(properties: &[(&str, &str)], expected: Result<&str, &str>) {
         let properties = properties.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let formatter = Formatter::new("org.apache.kafka.tools.consumer.DefaultMessageFormatter", &properties);
+        let formatter =
+            Formatter::new("org.apache.kafka.tools.consumer.DefaultMessageFormatter", &properties);
         let mut out = Vec::new();
-        let got = formatter.and_then(|f| f.write(&record(), &mut out)).map(|()| String::from_utf8_lossy(&out).into_owned());
+        let got = formatter
+            .and_then(|f| f.write(&record(), &mut out))
+            .map(|()| String::from_utf8_lossy(&out).into_owned());
         assert_eq!(got.as_deref().map_err(|e| e.message.as_str()), expected);
     }
 
@@ -352,7 +364,9 @@ mod tests {
                 ("print.epoch", "true"),
                 ("print.delivery", "true"),
             ],
-            Ok("CreateTime:1234\tPartition:2\tOffset:7\tDelivery:NOT_PRESENT\tEpoch:NOT_PRESENT\ta:1,b:null\tnull\tv\n"),
+            Ok(
+                "CreateTime:1234\tPartition:2\tOffset:7\tDelivery:NOT_PRESENT\tEpoch:NOT_PRESENT\ta:1,b:null\tnull\tv\n",
+            ),
         );
         check(&[("print.value", "false")], Ok(""));
         check(&[("print.value", "false"), ("print.offset", "true")], Ok("Offset:7\n"));
@@ -379,7 +393,10 @@ mod tests {
     fn numbers_print_as_in_java() {
         let text = |deserializer: Deserializer, field: &[u8]| {
             let mut out = Vec::new();
-            deserializer.write(field, &mut out).map(|()| String::from_utf8_lossy(&out).into_owned()).map_err(|e| e.message)
+            deserializer
+                .write(field, &mut out)
+                .map(|()| String::from_utf8_lossy(&out).into_owned())
+                .map_err(|e| e.message)
         };
         let double = |n: f64| text(Deserializer::Double, &n.to_be_bytes()).expect("eight bytes");
         for (number, expected) in [
@@ -400,11 +417,11 @@ mod tests {
         }
         assert_eq!(text(Deserializer::Float, &0.1f32.to_be_bytes()), Ok("0.1".into()));
         assert_eq!(text(Deserializer::Long, &(-5i64).to_be_bytes()), Ok("-5".into()));
-        assert_eq!(text(Deserializer::Short, &[1]), Err("Size of data received by ShortDeserializer is not 2".into()));
-        assert_eq!(text(Deserializer::Bytes, b"a\\\x01"), Ok("a\\x5C\\x01".into()));
         assert_eq!(
-            text(Deserializer::Uuid, b"1-2-3-4-5"),
-            Ok("00000001-0002-0003-0004-000000000005".into())
+            text(Deserializer::Short, &[1]),
+            Err("Size of data received by ShortDeserializer is not 2".into())
         );
+        assert_eq!(text(Deserializer::Bytes, b"a\\\x01"), Ok("a\\x5C\\x01".into()));
+        assert_eq!(text(Deserializer::Uuid, b"1-2-3-4-5"), Ok("00000001-0002-0003-0004-000000000005".into()));
     }
 }

@@ -81,7 +81,11 @@ pub async fn main(args: &[String]) -> ExitCode {
 }
 
 async fn get(options: &Options) -> Result<(), Stop> {
-    run::help_or_version(options, ABOUT, "kafka-get-offsets --bootstrap-server localhost:9092 --topic sensors")?;
+    run::help_or_version(
+        options,
+        ABOUT,
+        "kafka-get-offsets --bootstrap-server localhost:9092 --topic sensors",
+    )?;
     if !run::has_bootstrap_server(options) {
         run::require(options, &["bootstrap-server"])?;
     }
@@ -106,13 +110,19 @@ async fn get(options: &Options) -> Result<(), Stop> {
 
 async fn print(options: &Options, admin: &Admin, rules: &[Rule], spec: OffsetSpec) -> Result<(), Failure> {
     let topics = admin.list_topics(!options.has("exclude-internal-topics")).await?;
-    let names: Vec<String> =
-        topics.into_iter().map(|topic| topic.name).filter(|name| rules.iter().any(|rule| rule.topic.is_match(name))).collect();
+    let names: Vec<String> = topics
+        .into_iter()
+        .map(|topic| topic.name)
+        .filter(|name| rules.iter().any(|rule| rule.topic.is_match(name)))
+        .collect();
     let mut wanted = Vec::new();
     if !names.is_empty() {
         for (name, topic) in admin.describe_topics(&names).await? {
             for info in topic?.partitions {
-                if rules.iter().any(|rule| rule.topic.is_match(&name) && rule.partitions.holds(info.partition)) {
+                if rules
+                    .iter()
+                    .any(|rule| rule.topic.is_match(&name) && rule.partitions.holds(info.partition))
+                {
                     wanted.push((TopicPartition::new(name.as_str(), info.partition), spec));
                 }
             }
@@ -187,13 +197,12 @@ fn rules(options: &Options) -> Result<Vec<Rule>, Failure> {
         return list.split(',').map(rule).collect();
     }
     let text = options.value("partitions")?.unwrap_or_default();
-    let partitions: Result<Vec<i32>, _> = if text.is_empty() {
-        Ok(Vec::new())
-    } else {
-        text.split(',').map(str::parse).collect()
-    };
+    let partitions: Result<Vec<i32>, _> =
+        if text.is_empty() { Ok(Vec::new()) } else { text.split(',').map(str::parse).collect() };
     let partitions = partitions.map_err(|_| {
-        terse(format!("--partitions expects a comma separated list of numeric partition ids, but received: {text}"))
+        terse(format!(
+            "--partitions expects a comma separated list of numeric partition ids, but received: {text}"
+        ))
     })?;
     let topic = topic_pattern(options.value("topic")?.unwrap_or(".*"))?;
     Ok(vec![Rule { topic, partitions: Partitions::Set(partitions) }])

@@ -31,8 +31,11 @@ impl LineReader {
     /// # Errors
     /// Separators that cannot be told apart.
     pub fn new(topic: &str, properties: &BTreeMap<String, String>) -> Result<Self, Failure> {
-        let text = |name: &str, default: &str| properties.get(name).map_or_else(|| default.to_owned(), String::clone);
-        let is_true = |name: &str| properties.get(name).is_some_and(|v| v.trim().eq_ignore_ascii_case("true"));
+        let text = |name: &str, default: &str| {
+            properties.get(name).map_or_else(|| default.to_owned(), String::clone)
+        };
+        let is_true =
+            |name: &str| properties.get(name).is_some_and(|v| v.trim().eq_ignore_ascii_case("true"));
         let headers_separator = text("headers.separator", ",");
         let reader = Self {
             topic: text("topic", topic).into(),
@@ -70,8 +73,10 @@ impl LineReader {
     /// A separator that is not there, unless `ignore.error` is set.
     pub fn record(&mut self, line: &[u8]) -> Result<ProducerRecord, Failure> {
         self.line_number += 1;
-        let (headers, rest) = self.split_off(self.parse_headers, line, line, &self.headers_delimiter, "headers delimiter")?;
-        let (key, value) = self.split_off(self.parse_key, line, rest, &self.key_separator, "key separator")?;
+        let (headers, rest) =
+            self.split_off(self.parse_headers, line, line, &self.headers_delimiter, "headers delimiter")?;
+        let (key, value) =
+            self.split_off(self.parse_key, line, rest, &self.key_separator, "key separator")?;
         let headers = match headers {
             Some(headers) if !self.is_null(headers) => self.split_headers(headers)?,
             _ => Vec::new(),
@@ -145,7 +150,8 @@ impl LineReader {
 }
 
 fn split_once<'a>(text: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let at = if separator.is_empty() { 0 } else { text.windows(separator.len()).position(|w| w == separator)? };
+    let at =
+        if separator.is_empty() { 0 } else { text.windows(separator.len()).position(|w| w == separator)? };
     Some((text.get(..at)?, text.get(at + separator.len()..)?))
 }
 
@@ -205,7 +211,9 @@ mod tests {
         let properties = properties.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let got = LineReader::new("t", &properties).and_then(|mut reader| reader.record(line.as_bytes()));
         let text = |field: &Option<Bytes>| {
-            field.as_ref().map_or_else(|| "NIL".to_owned(), |bytes| String::from_utf8_lossy(bytes).into_owned())
+            field
+                .as_ref()
+                .map_or_else(|| "NIL".to_owned(), |bytes| String::from_utf8_lossy(bytes).into_owned())
         };
         let got = got.map(|record| {
             let headers: Vec<_> = record
@@ -242,7 +250,11 @@ mod tests {
             "NULL:x\tv",
             Err("Header keys should not be equal to the null marker 'NULL' as they can't be null"),
         );
-        check(&[("headers.delimiter", ",")], "x", Err("headers.delimiter and headers.separator may not be equal"));
+        check(
+            &[("headers.delimiter", ",")],
+            "x",
+            Err("headers.delimiter and headers.separator may not be equal"),
+        );
         check(&[("null.marker", "\t")], "x", Err("null.marker and key.separator may not be equal"));
     }
 

@@ -41,7 +41,10 @@ pub fn main(args: &[String]) -> ExitCode {
 /// Every name to link.
 fn names() -> Vec<String> {
     let tools = NAMES.iter().map(|(name, _)| *name).chain(SERVERS.iter().copied());
-    tools.flat_map(|name| [Some(name.to_owned()), script_of_kafka(name).then(|| format!("{name}.sh"))]).flatten().collect()
+    tools
+        .flat_map(|name| [Some(name.to_owned()), script_of_kafka(name).then(|| format!("{name}.sh"))])
+        .flatten()
+        .collect()
 }
 
 /// Whether the original is a script with `.sh` or `.bat` behind its name.
@@ -95,13 +98,23 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(write_all(program, folder.path()).expect("links"), names().len());
         }
-        for name in ["kafka-topics", "kafka-topics.sh", "kafka-server-start.sh", "mosquitto_pub", "mosquitto", "confluent"] {
+        for name in [
+            "kafka-topics",
+            "kafka-topics.sh",
+            "kafka-server-start.sh",
+            "mosquitto_pub",
+            "mosquitto",
+            "confluent",
+        ] {
             assert_eq!(std::fs::read_link(folder.path().join(name)).expect(name), program);
         }
         assert!(!folder.path().join("mosquitto.sh").exists());
         std::fs::remove_file(folder.path().join("confluent")).expect("removes");
         std::fs::write(folder.path().join("confluent"), "mine").expect("writes");
-        assert!(write_all(program, folder.path()).is_err_and(|e| e.to_string().contains("exists and is not a link")));
+        assert!(
+            write_all(program, folder.path())
+                .is_err_and(|e| e.to_string().contains("exists and is not a link"))
+        );
         assert_eq!(std::fs::read(folder.path().join("confluent")).expect("reads"), b"mine");
     }
 }

@@ -190,7 +190,11 @@ impl fmt::Display for OptionError {
                 write!(f, "Found multiple arguments for option {name}, but you asked for only one")
             }
             Self::Unavailable(names) => {
-                write!(f, "Option(s) [{}] are unavailable given other options on the command line", names.join(", "))
+                write!(
+                    f,
+                    "Option(s) [{}] are unavailable given other options on the command line",
+                    names.join(", ")
+                )
             }
             Self::Missing(names) => write!(f, "Missing required option(s) [{}]", names.join(", ")),
         }
@@ -234,7 +238,8 @@ impl Options {
             };
             let Some(flag) = table.iter().find(|flag| flag.name == name) else {
                 // One dash starts a cluster of one-letter options, of which the tools have none.
-                let unknown = if arg.starts_with("--") { name.to_owned() } else { token.chars().take(1).collect() };
+                let unknown =
+                    if arg.starts_with("--") { name.to_owned() } else { token.chars().take(1).collect() };
                 return Err(OptionError::Unrecognized(unknown));
             };
             let value = match flag.value {
@@ -266,8 +271,12 @@ impl Options {
         if self.has("help") || self.has("version") {
             return Ok(());
         }
-        let missing: Vec<_> =
-            self.table.iter().filter(|flag| flag.required && !self.has(flag.name)).map(|flag| flag.name).collect();
+        let missing: Vec<_> = self
+            .table
+            .iter()
+            .filter(|flag| flag.required && !self.has(flag.name))
+            .map(|flag| flag.name)
+            .collect();
         if !missing.is_empty() {
             return Err(OptionError::Missing(missing));
         }
@@ -299,8 +308,12 @@ impl Options {
 
     /// All values of the option in order, or its default.
     pub fn values(&self, name: &str) -> Vec<&str> {
-        let given: Vec<_> =
-            self.given.iter().filter(|(given, _)| *given == name).filter_map(|(_, value)| value.as_deref()).collect();
+        let given: Vec<_> = self
+            .given
+            .iter()
+            .filter(|(given, _)| *given == name)
+            .filter_map(|(_, value)| value.as_deref())
+            .collect();
         if given.is_empty() && !self.has(name) {
             return self.flag(name).and_then(|flag| flag.default).into_iter().collect();
         }
@@ -384,7 +397,10 @@ mod tests {
         assert_eq!(error("--nope"), "nope is not a recognized option");
         assert_eq!(error("--li"), "li is not a recognized option");
         assert_eq!(error("--topic"), "Option topic requires an argument");
-        assert_eq!(error("--state"), "Option(s) [state] are unavailable given other options on the command line");
+        assert_eq!(
+            error("--state"),
+            "Option(s) [state] are unavailable given other options on the command line"
+        );
         let options = parse("--topic a --topic b --partitions x").expect("parses");
         assert_eq!(
             options.value("topic").expect_err("two").to_string(),

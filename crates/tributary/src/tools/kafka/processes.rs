@@ -107,7 +107,8 @@ fn list() -> io::Result<Vec<Process>> {
         let Ok(entry) = entry else { continue };
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         // Processes come and go, and other users' are not readable.
-        let (Ok(file), Ok(line)) = (std::fs::read_link(entry.path().join("exe")), std::fs::read(entry.path().join("cmdline")))
+        let (Ok(file), Ok(line)) =
+            (std::fs::read_link(entry.path().join("exe")), std::fs::read(entry.path().join("cmdline")))
         else {
             continue;
         };
@@ -147,7 +148,8 @@ fn list() -> io::Result<Vec<Process>> {
             let pid = fields.next()?.parse().ok()?;
             let file = PathBuf::from(fields.next()?);
             let file = file.canonicalize().unwrap_or(file);
-            let args = fields.next()?.split_whitespace().map(|arg| arg.trim_matches('"').to_owned()).collect();
+            let args =
+                fields.next()?.split_whitespace().map(|arg| arg.trim_matches('"').to_owned()).collect();
             Some((pid, file, args))
         })
         .collect())

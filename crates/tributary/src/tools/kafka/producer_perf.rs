@@ -120,7 +120,9 @@ impl Payload {
     fn next(&self, record: u64, random: &mut Random) -> Bytes {
         match self {
             Self::Random(size) => (0..*size).map(|_| b'A' + random.below(26) as u8).collect(),
-            Self::OneOf(list) => list.get(random.below(list.len() as u64) as usize).cloned().unwrap_or_default(),
+            Self::OneOf(list) => {
+                list.get(random.below(list.len() as u64) as usize).cloned().unwrap_or_default()
+            }
             Self::Number => record.to_string().into(),
         }
     }
@@ -172,7 +174,9 @@ async fn produce(options: &Options) -> Result<(), Stop> {
     let producer = Producer::new(ProducerConfig::from_properties(properties(options)?)?)?;
 
     if warmup > 0 {
-        println!("Warmup first {warmup} records. Steady state results will print after the complete test summary.");
+        println!(
+            "Warmup first {warmup} records. Steady state results will print after the complete test summary."
+        );
     }
     let (sender, receiver) = mpsc::channel(IN_FLIGHT_MAX);
     let measuring = tokio::spawn(measure(receiver, records, warmup, interval));

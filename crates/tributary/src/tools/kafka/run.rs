@@ -202,7 +202,9 @@ pub fn bootstrap(options: &Options) -> Result<Option<String>, OptionError> {
     }
     let Some(zookeeper) = options.value("zookeeper")? else { return Ok(None) };
     let brokers = std::env::var(BOOTSTRAP_VARIABLE).unwrap_or_else(|_| brokers_beside(zookeeper));
-    eprintln!("Note: no ZooKeeper is needed; talking to the broker at {brokers} (--bootstrap-server {brokers}).");
+    eprintln!(
+        "Note: no ZooKeeper is needed; talking to the broker at {brokers} (--bootstrap-server {brokers})."
+    );
     Ok(Some(brokers))
 }
 
@@ -224,7 +226,8 @@ pub fn check_brokers(brokers: &str) -> Result<(), Stop> {
     if brokers.trim().is_empty() {
         return Err(Stop::Usage("Error while validating the bootstrap address\n".to_owned()));
     }
-    let has_port = |address: &str| address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let has_port =
+        |address: &str| address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     if brokers.split(',').all(has_port) {
         return Ok(());
     }
@@ -270,7 +273,10 @@ pub fn load_properties(path: &str) -> Result<BTreeMap<String, String>, Failure> 
 
 /// `key=value` arguments; a value that is missing is empty.
 pub fn key_values(args: &[&str]) -> BTreeMap<String, String> {
-    args.iter().map(|arg| arg.split_once('=').unwrap_or((arg, ""))).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
+    args.iter()
+        .map(|arg| arg.split_once('=').unwrap_or((arg, "")))
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .collect()
 }
 
 /// Properties of an admin client: `--command-config` and the brokers.

@@ -62,6 +62,8 @@ pub fn zookeeper_server_start(args: &[String]) -> ExitCode {
 
 /// Explains and succeeds.
 pub fn zookeeper_server_stop(_args: &[String]) -> ExitCode {
-    println!("No zookeeper server to stop: coordination is built into the broker. To stop that: kafka-server-stop");
+    println!(
+        "No zookeeper server to stop: coordination is built into the broker. To stop that: kafka-server-stop"
+    );
     ExitCode::SUCCESS
 }

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::process::ExitCode;
 
+use client::Admin;
 use client::admin::{
-    ConfigEntry, ConfigResource, ConfigSource, CreateTopicsOptions, NewPartitions, NewTopic, PartitionInfo, Reassignment,
-    TopicDescription, TopicListing,
+    ConfigEntry, ConfigResource, ConfigSource, CreateTopicsOptions, NewPartitions, NewTopic, PartitionInfo,
+    Reassignment, TopicDescription, TopicListing,
 };
 use client::door::TopicPartition;
-use client::Admin;
 use kafka_codec::{ErrorCode, Uuid};
 use regex::Regex;
 
@@ -58,7 +58,11 @@ const FLAGS: &[Flag] = &[
              with --create. (To alter topic configurations, the kafka-configs tool can be used.)"
         ),
     ),
-    Flag::text("delete-config", "name", "This option is no longer supported and has been deprecated since 4.0"),
+    Flag::text(
+        "delete-config",
+        "name",
+        "This option is no longer supported and has been deprecated since 4.0",
+    ),
     Flag::integer(
         "partitions",
         "# of partitions",
@@ -160,7 +164,8 @@ fn check(options: &Options) -> Result<(), Stop> {
     )?;
     if options.count(&ACTIONS) != 1 {
         return Err(Stop::Usage(
-            "Command must include exactly one action: --list, --describe, --create, --alter or --delete".to_owned(),
+            "Command must include exactly one action: --list, --describe, --create, --alter or --delete"
+                .to_owned(),
         ));
     }
     if options.has("delete-config") {
@@ -265,7 +270,9 @@ async fn create(options: &Options, admin: &Admin) -> Result<(), Failure> {
         None => None,
         Some(Ok(factor)) if factor >= 1 => Some(factor),
         Some(_) => {
-            return Err(Failure::illegal_argument("The replication factor must be between 1 and 32767 inclusive"));
+            return Err(Failure::illegal_argument(
+                "The replication factor must be between 1 and 32767 inclusive",
+            ));
         }
     };
     if partitions.is_some_and(|count| count < 1) {
@@ -276,7 +283,8 @@ async fn create(options: &Options, admin: &Admin) -> Result<(), Failure> {
     let answers = admin.create_topics(&[topic], CreateTopicsOptions::default()).await?;
     for (_, answer) in answers {
         match answer {
-            Err(error) if error.code() == Some(ErrorCode::TopicAlreadyExists) && options.has("if-not-exists") => {}
+            Err(error)
+                if error.code() == Some(ErrorCode::TopicAlreadyExists) && options.has("if-not-exists") => {}
             answer => {
                 answer?;
                 println!("Created topic {name}.");
@@ -327,7 +335,8 @@ async fn find_topics(options: &Options, admin: &Admin) -> Result<Vec<TopicListin
     let exclude_internal = options.has("exclude-internal");
     let mut topics = admin.list_topics(!exclude_internal).await?;
     topics.retain(|topic| {
-        pattern.as_ref().is_none_or(|pattern| pattern.is_match(&topic.name)) && !(exclude_internal && topic.internal)
+        pattern.as_ref().is_none_or(|pattern| pattern.is_match(&topic.name))
+            && !(exclude_internal && topic.internal)
     });
     Ok(topics)
 }
@@ -464,7 +473,8 @@ async fn describe(options: &Options, admin: &Admin) -> Result<(), Failure> {
             configs.insert(resource.name, entries);
         }
     }
-    let live_brokers: BTreeSet<i32> = admin.describe_cluster().await?.nodes.iter().map(|node| node.id).collect();
+    let live_brokers: BTreeSet<i32> =
+        admin.describe_cluster().await?.nodes.iter().map(|node| node.id).collect();
     let moving = reassignments(admin, &described).await?;
     for topic in described {
         let config = match configs.remove(&topic.name) {
@@ -483,7 +493,10 @@ async fn reassignments(admin: &Admin, topics: &[TopicDescription]) -> Result<Mov
         .iter()
         .flat_map(|topic| {
             let name: std::sync::Arc<str> = topic.name.as_str().into();
-            topic.partitions.iter().map(move |info| TopicPartition::new(std::sync::Arc::clone(&name), info.partition))
+            topic
+                .partitions
+                .iter()
+                .map(move |info| TopicPartition::new(std::sync::Arc::clone(&name), info.partition))
         })
         .collect();
     if partitions.is_empty() {
@@ -505,7 +518,12 @@ fn print_topic(
     moving: &Moving,
     live_brokers: &BTreeSet<i32>,
 ) {
-    let reports = ["under-replicated-partitions", "unavailable-partitions", "under-min-isr-partitions", "at-min-isr-partitions"];
+    let reports = [
+        "under-replicated-partitions",
+        "unavailable-partitions",
+        "under-min-isr-partitions",
+        "at-min-isr-partitions",
+    ];
     let whole = options.count(&reports) == 0;
     let overrides: Vec<_> = in_java_order(config)
         .into_iter()
@@ -513,7 +531,8 @@ fn print_topic(
         .map(|entry| format!("{}={}", entry.name, entry.value.as_deref().unwrap_or("null")))
         .collect();
     let only_overrides = options.has("topics-with-overrides");
-    let move_of = |info: &PartitionInfo| moving.get(&TopicPartition::new(topic.name.as_str(), info.partition));
+    let move_of =
+        |info: &PartitionInfo| moving.get(&TopicPartition::new(topic.name.as_str(), info.partition));
     if whole && (!only_overrides || !overrides.is_empty()) {
         let factor = topic.partitions.first().map_or(0, |first| replication_factor(first, move_of(first)));
         let mut line = format!("Topic: {}", topic.name);
@@ -529,13 +548,17 @@ fn print_topic(
     if only_overrides {
         return;
     }
-    let min_isr = config.iter().find(|entry| entry.name == MIN_ISR).and_then(|entry| entry.value.as_deref()?.parse().ok());
+    let min_isr = config
+        .iter()
+        .find(|entry| entry.name == MIN_ISR)
+        .and_then(|entry| entry.value.as_deref()?.parse().ok());
     let min_isr: usize = min_isr.unwrap_or(1);
     for info in &topic.partitions {
         let in_sync = info.isr.len();
         let leader_is_live = info.leader.as_ref().is_some_and(|leader| live_brokers.contains(&leader.id));
         let shown = whole
-            || options.has("under-replicated-partitions") && replication_factor(info, move_of(info)) > in_sync
+            || options.has("under-replicated-partitions")
+                && replication_factor(info, move_of(info)) > in_sync
             || options.has("unavailable-partitions") && !leader_is_live
             || options.has("under-min-isr-partitions") && (info.leader.is_none() || in_sync < min_isr)
             || options.has("at-min-isr-partitions") && in_sync == min_isr;
@@ -553,7 +576,8 @@ fn in_java_order(config: &[ConfigEntry]) -> Vec<&ConfigEntry> {
         buckets *= 2;
     }
     let bucket = |name: &str| {
-        let hash = name.encode_utf16().fold(0u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(u32::from(unit)));
+        let hash =
+            name.encode_utf16().fold(0u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(u32::from(unit)));
         (hash ^ (hash >> 16)) as usize & (buckets - 1)
     };
     let mut entries: Vec<_> = config.iter().collect();
@@ -571,9 +595,14 @@ fn partition_line(topic: &str, info: &PartitionInfo, moving: Option<&Reassignmen
         ids(&info.isr)
     );
     if let Some(moving) = moving {
-        line += &format!("\tAdding Replicas: {}\tRemoving Replicas: {}", join(&moving.adding), join(&moving.removing));
+        line += &format!(
+            "\tAdding Replicas: {}\tRemoving Replicas: {}",
+            join(&moving.adding),
+            join(&moving.removing)
+        );
     }
-    let eligible = |nodes: &Option<Vec<client::admin::Node>>| nodes.as_deref().map_or_else(|| "N/A".to_owned(), ids);
+    let eligible =
+        |nodes: &Option<Vec<client::admin::Node>>| nodes.as_deref().map_or_else(|| "N/A".to_owned(), ids);
     line + &format!("\tElr: {}\tLastKnownElr: {}", eligible(&info.elr), eligible(&info.last_known_elr))
 }
 
@@ -581,7 +610,10 @@ fn partition_line(topic: &str, info: &PartitionInfo, moving: Option<&Reassignmen
 fn replication_factor(info: &PartitionInfo, moving: Option<&Reassignment>) -> usize {
     match moving {
         Some(moving)
-            if info.replicas.iter().any(|node| moving.adding.contains(&node.id) || moving.removing.contains(&node.id)) =>
+            if info
+                .replicas
+                .iter()
+                .any(|node| moving.adding.contains(&node.id) || moving.removing.contains(&node.id)) =>
         {
             moving.replicas.len().saturating_sub(moving.adding.len())
         }
@@ -611,7 +643,8 @@ mod tests {
 
     #[test]
     fn assignments_name_brokers_per_partition() {
-        let of = |text: &str| replica_assignment(&parse(&["--replica-assignment", text])).map_err(|e| e.message);
+        let of =
+            |text: &str| replica_assignment(&parse(&["--replica-assignment", text])).map_err(|e| e.message);
         assert_eq!(of("1:2,2:1"), Ok(vec![vec![1, 2], vec![2, 1]]));
         assert_eq!(of("1:1"), Err("Partition replica lists may not contain duplicate entries: 1".into()));
         assert_eq!(of("1,1:2"), Err("Partition 1 has different replication factor: [1, 2]".into()));
@@ -632,7 +665,8 @@ mod tests {
         };
         let mut config: Vec<_> = (0..30).map(|n| entry(&format!("x{n}"))).collect();
         config.extend(["cleanup.policy", "min.insync.replicas", "retention.ms"].map(entry));
-        let order: Vec<_> = in_java_order(&config).iter().map(|e| e.name.as_str()).filter(|n| n.contains('.')).collect();
+        let order: Vec<_> =
+            in_java_order(&config).iter().map(|e| e.name.as_str()).filter(|n| n.contains('.')).collect();
         assert_eq!(order, ["min.insync.replicas", "cleanup.policy", "retention.ms"]);
     }
 
@@ -642,7 +676,10 @@ mod tests {
             let args: Vec<_> = texts.iter().flat_map(|text| ["--config", text]).collect();
             topic_configs(&parse(&args)).map_err(|_| ())
         };
-        assert_eq!(of(&["b = 2", "a=1", "a=3"]), Ok(vec![("a".into(), "3".into()), ("b".into(), "2".into())]));
+        assert_eq!(
+            of(&["b = 2", "a=1", "a=3"]),
+            Ok(vec![("a".into(), "3".into()), ("b".into(), "2".into())])
+        );
         for bad in ["a", "a=", "a=b=c"] {
             assert_eq!(of(&[bad]), Err(()), "{bad}");
         }

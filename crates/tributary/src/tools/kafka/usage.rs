@@ -111,10 +111,13 @@ fn may_break(before: &[char], c: char, next: char) -> bool {
     }
     let inside_word = before.last().is_some_and(|c| c.is_alphanumeric());
     // Between the digits of `1.5` and `1:2`, but not in `topic1:0`.
-    let after_number = before.iter().rev().take_while(|c| c.is_alphanumeric()).all(|c| c.is_numeric()) && inside_word;
+    let after_number =
+        before.iter().rev().take_while(|c| c.is_alphanumeric()).all(|c| c.is_numeric()) && inside_word;
     match c {
         '-' if next.is_numeric() => inside_word,
-        '-' => next.is_alphabetic() || next == ',' || inside_word && matches!(next, '(' | '[' | '"' | '<' | '.'),
+        '-' => {
+            next.is_alphabetic() || next == ',' || inside_word && matches!(next, '(' | '[' | '"' | '<' | '.')
+        }
         '.' | ',' | ':' | ';' | '!' | '?' if next.is_numeric() => !after_number,
         '.' | ',' | ':' | ';' | '!' | '?' => {
             next.is_alphabetic() || matches!(next, '(' | '[' | '/' | '<') || next == '-' && inside_word
@@ -153,7 +156,11 @@ mod tests {
     fn columns_share_eighty_characters() {
         let table = [
             Flag::switch("list", "List all available topics."),
-            Flag::text("bootstrap-server", "server to connect to", "REQUIRED: The Kafka server to connect to."),
+            Flag::text(
+                "bootstrap-server",
+                "server to connect to",
+                "REQUIRED: The Kafka server to connect to.",
+            ),
         ];
         let expected = [
             "Option                                 Description",

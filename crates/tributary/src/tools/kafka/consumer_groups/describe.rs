@@ -53,7 +53,9 @@ fn announce(group: &GroupDescription, rows: usize) -> Result<bool, Failure> {
         }
         "Stable" => {}
         other => {
-            return Err(Failure::kafka(format!("Expected a valid consumer group state, but found '{other}'.")));
+            return Err(Failure::kafka(format!(
+                "Expected a valid consumer group state, but found '{other}'."
+            )));
         }
     }
     Ok(group.state != "Dead" && rows > 0)
@@ -91,7 +93,8 @@ async fn offset_rows(admin: &Admin, group: &GroupDescription) -> Result<Vec<Offs
             partition,
         }));
     }
-    let unassigned: Vec<_> = committed.keys().filter(|partition| !assigned.contains(*partition)).cloned().collect();
+    let unassigned: Vec<_> =
+        committed.keys().filter(|partition| !assigned.contains(*partition)).cloned().collect();
     let ends = ends(admin, &unassigned).await?;
     rows.extend(unassigned.into_iter().map(|partition| OffsetRow {
         committed: committed.get(&partition).cloned(),
@@ -179,11 +182,15 @@ fn print_offsets(group: &GroupDescription, rows: &[OffsetRow], verbose: bool) ->
 
 fn print_members(group: &GroupDescription, verbose: bool) -> Result<(), Failure> {
     // Without members the header stands alone.
-    let members: &[MemberDescription] = if announce(group, group.members.len())? { &group.members } else { &[] };
-    let with_instance = members.iter().any(|member| member.group_instance_id.as_deref().is_some_and(|id| !id.is_empty()));
+    let members: &[MemberDescription] =
+        if announce(group, group.members.len())? { &group.members } else { &[] };
+    let with_instance =
+        members.iter().any(|member| member.group_instance_id.as_deref().is_some_and(|id| !id.is_empty()));
     let current: Vec<_> = members.iter().map(|member| assignment_text(&member.assignment)).collect();
-    let target: Vec<_> =
-        members.iter().map(|member| assignment_text(member.target_assignment.as_deref().unwrap_or_default())).collect();
+    let target: Vec<_> = members
+        .iter()
+        .map(|member| assignment_text(member.target_assignment.as_deref().unwrap_or_default()))
+        .collect();
     let instance = |member: &MemberDescription| member.group_instance_id.clone().unwrap_or_default();
     let instances: Vec<_> = members.iter().map(instance).collect();
 
@@ -198,7 +205,8 @@ fn print_members(group: &GroupDescription, verbose: bool) -> Result<(), Failure>
     let current_width = width(current.iter().map(String::as_str), 20);
     let target_width = width(target.iter().map(String::as_str), 20);
 
-    let line = |[name, consumer, instance, host, client, partitions]: [&str; 6], [epoch, has, wanted_at, wants]: [&str; 4]| {
+    let line = |[name, consumer, instance, host, client, partitions]: [&str; 6],
+                [epoch, has, wanted_at, wants]: [&str; 4]| {
         let instance = if with_instance { format!("{instance:<instance_width$} ") } else { String::new() };
         print!(
             "{name:<group_width$} {consumer:<consumer_width$} {instance}{host:<host_width$} {client:<client_width$} \
@@ -254,7 +262,8 @@ fn print_state(group: &GroupDescription, verbose: bool) -> Result<(), Failure> {
     if !announce(group, 1)? {
         return Ok(());
     }
-    let coordinator = format!("{}:{}  ({})", group.coordinator.host, group.coordinator.port, group.coordinator.id);
+    let coordinator =
+        format!("{}:{}  ({})", group.coordinator.host, group.coordinator.port, group.coordinator.id);
     let coordinator_width = width(std::iter::once(coordinator.as_str()), 25);
     let group_width = width(std::iter::once(group.group_id.as_str()), COLUMN_MIN);
     let assignor = if group.assignor.is_empty() { MISSING } else { &group.assignor };

@@ -16,7 +16,8 @@ use kafka_codec::ErrorCode;
 use super::options::Options;
 use super::run::{self, Failure, Stop};
 
-const ACTIONS: [&str; 6] = ["list", "describe", "delete", "reset-offsets", "delete-offsets", "validate-regex"];
+const ACTIONS: [&str; 6] =
+    ["list", "describe", "delete", "reset-offsets", "delete-offsets", "validate-regex"];
 /// States of consumer groups by Kafka's names.
 const STATES: [&str; 7] =
     ["Assigning", "CompletingRebalance", "Dead", "Empty", "PreparingRebalance", "Reconciling", "Stable"];
@@ -200,7 +201,12 @@ fn pick(list: Option<&str>, what: &str, known: &[&str]) -> Result<Vec<String>, S
     let Some(list) = list.filter(|list| !list.is_empty()) else { return Ok(Vec::new()) };
     let names: Option<Vec<String>> = list
         .split(',')
-        .map(|name| known.iter().find(|known| known.eq_ignore_ascii_case(name.trim())).map(|known| (*known).to_owned()))
+        .map(|name| {
+            known
+                .iter()
+                .find(|known| known.eq_ignore_ascii_case(name.trim()))
+                .map(|known| (*known).to_owned())
+        })
         .collect();
     names.ok_or_else(|| {
         let plural = if what == "state" { "states" } else { what };

@@ -26,7 +26,9 @@ pub fn parse_partitions(text: &str) -> Result<Vec<TopicPartition>, Failure> {
     };
     let number = |partition: &str| {
         partition.parse::<i32>().map(|partition| TopicPartition::new(*topic, partition)).map_err(|_| {
-            Failure::illegal_argument(format!("Invalid partition '{partition}' specified in topic arg '{text}''"))
+            Failure::illegal_argument(format!(
+                "Invalid partition '{partition}' specified in topic arg '{text}''"
+            ))
         })
     };
     partitions.trim_end_matches(',').split(',').map(number).collect()
@@ -60,7 +62,11 @@ pub async fn describe_topics_of(
 ///
 /// # Errors
 /// The first partition that fails.
-pub async fn list(admin: &Admin, partitions: &[TopicPartition], spec: OffsetSpec) -> Result<Offsets, Failure> {
+pub async fn list(
+    admin: &Admin,
+    partitions: &[TopicPartition],
+    spec: OffsetSpec,
+) -> Result<Offsets, Failure> {
     if partitions.is_empty() {
         return Ok(Offsets::new());
     }
@@ -73,7 +79,11 @@ pub async fn list(admin: &Admin, partitions: &[TopicPartition], spec: OffsetSpec
 ///
 /// # Errors
 /// The first partition that fails.
-pub async fn list_by_time(admin: &Admin, partitions: &[TopicPartition], time_ms: i64) -> Result<Offsets, Failure> {
+pub async fn list_by_time(
+    admin: &Admin,
+    partitions: &[TopicPartition],
+    time_ms: i64,
+) -> Result<Offsets, Failure> {
     let mut offsets = list(admin, partitions, OffsetSpec::Timestamp(time_ms)).await?;
     let without: Vec<_> =
         offsets.iter().filter(|(_, offset)| **offset == -1).map(|(partition, _)| partition.clone()).collect();
@@ -112,7 +122,9 @@ pub async fn clamp(admin: &Admin, wanted: Offsets) -> Result<Offsets, Failure> {
             continue;
         };
         run::log_warn(
-            &format!("New offset ({offset}) is {compared} offset for topic partition {partition}. Value will be set to {bound}"),
+            &format!(
+                "New offset ({offset}) is {compared} offset for topic partition {partition}. Value will be set to {bound}"
+            ),
             LOGGER,
         );
         clamped.insert(partition, bound);
@@ -124,7 +136,10 @@ pub async fn clamp(admin: &Admin, wanted: Offsets) -> Result<Offsets, Failure> {
 ///
 /// # Errors
 /// The coordinator's refusal, also of one partition.
-pub async fn committed(admin: &Admin, group: &str) -> Result<BTreeMap<TopicPartition, OffsetAndMetadata>, Failure> {
+pub async fn committed(
+    admin: &Admin,
+    group: &str,
+) -> Result<BTreeMap<TopicPartition, OffsetAndMetadata>, Failure> {
     let offsets = admin.list_group_offsets(group, None).await.map_err(in_runtime)?;
     let mut committed = BTreeMap::new();
     for (partition, offset) in offsets {
@@ -148,7 +163,10 @@ mod tests {
         };
         assert_eq!(of("o1:0,1"), Ok("o1-0 o1-1".into()));
         assert_eq!(of("o1:x"), Err("Invalid partition 'x' specified in topic arg 'o1:x''".into()));
-        assert_eq!(of("o1:0:1"), Err("Invalid topic arg 'o1:0:1', expected topic name and partitions".into()));
+        assert_eq!(
+            of("o1:0:1"),
+            Err("Invalid topic arg 'o1:0:1', expected topic name and partitions".into())
+        );
         assert_eq!(of("o1:"), Err("Invalid topic arg 'o1:', expected topic name and partitions".into()));
     }
 }

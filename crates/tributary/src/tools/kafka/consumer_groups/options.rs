@@ -168,7 +168,8 @@ pub fn check(options: &Options) -> Result<(), Stop> {
         }
         if options.count(&["members", "offsets", "state"]) > 1 {
             return usage(
-                "Option [describe] takes at most one of these options: [members], [offsets], [state]".to_owned(),
+                "Option [describe] takes at most one of these options: [members], [offsets], [state]"
+                    .to_owned(),
             );
         }
         if options.value("state")?.is_some() {
@@ -181,7 +182,8 @@ pub fn check(options: &Options) -> Result<(), Stop> {
         }
         if options.has("topic") {
             return usage(
-                "The consumer does not support topic-specific offset deletion from a consumer group.".to_owned(),
+                "The consumer does not support topic-specific offset deletion from a consumer group."
+                    .to_owned(),
             );
         }
     }
@@ -199,7 +201,9 @@ pub fn check(options: &Options) -> Result<(), Stop> {
 fn check_reset(options: &Options, no_scope: bool) -> Result<(), Stop> {
     match options.count(&["dry-run", "execute"]) {
         2 => {
-            return Err(Stop::Usage("Option [reset-offsets] only accepts one of [execute] and [dry-run]".to_owned()));
+            return Err(Stop::Usage(
+                "Option [reset-offsets] only accepts one of [execute] and [dry-run]".to_owned(),
+            ));
         }
         0 => eprintln!(
             "WARN: No action will be performed as the --execute option is missing. In version 5.0, this command will \

@@ -48,7 +48,10 @@ pub fn parse(text: &str, only_group: Option<&str>) -> Result<BTreeMap<String, Of
         let Some((group, partition, offset)) = record else {
             return Err(Failure::new(
                 "java.lang.RuntimeException",
-                format!("line {} is neither topic,partition,offset nor group,topic,partition,offset: {line}", index + 1),
+                format!(
+                    "line {} is neither topic,partition,offset nor group,topic,partition,offset: {line}",
+                    index + 1
+                ),
             ));
         };
         plan.entry(group).or_default().insert(partition, offset);

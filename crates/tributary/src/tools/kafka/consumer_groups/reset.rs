@@ -51,9 +51,12 @@ pub async fn reset(options: &Options, admin: &Admin) -> Result<(), Stop> {
 }
 
 fn print_offsets(result: &BTreeMap<String, Offsets>) {
-    let widest = |names: &mut dyn Iterator<Item = &str>| names.map(|name| name.chars().count()).max().unwrap_or(0).max(15);
+    let widest = |names: &mut dyn Iterator<Item = &str>| {
+        names.map(|name| name.chars().count()).max().unwrap_or(0).max(15)
+    };
     let group_width = widest(&mut result.keys().map(String::as_str));
-    let topic_width = widest(&mut result.values().flat_map(|offsets| offsets.keys().map(|partition| &*partition.topic)));
+    let topic_width =
+        widest(&mut result.values().flat_map(|offsets| offsets.keys().map(|partition| &*partition.topic)));
     let line = |group: &str, topic: &str, partition: &str, offset: &str| {
         print!("\n{group:<group_width$} {topic:<topic_width$} {partition:<10} {offset}");
     };
@@ -73,8 +76,10 @@ async fn reset_group(options: &Options, admin: &Admin, group: &str) -> Result<Of
     check_partitions(admin, &partitions).await?;
     let offsets = new_offsets(options, admin, group, partitions).await?;
     if options.has("execute") && !offsets.is_empty() {
-        let commits: BTreeMap<_, _> =
-            offsets.iter().map(|(partition, offset)| (partition.clone(), OffsetAndMetadata::new(*offset))).collect();
+        let commits: BTreeMap<_, _> = offsets
+            .iter()
+            .map(|(partition, offset)| (partition.clone(), OffsetAndMetadata::new(*offset)))
+            .collect();
         for (_, answer) in admin.alter_group_offsets(group, &commits).await.map_err(Failure::from)? {
             answer.map_err(Failure::from)?;
         }
@@ -82,7 +87,11 @@ async fn reset_group(options: &Options, admin: &Admin, group: &str) -> Result<Of
     Ok(offsets)
 }
 
-async fn partitions_to_reset(options: &Options, admin: &Admin, group: &str) -> Result<Vec<TopicPartition>, Stop> {
+async fn partitions_to_reset(
+    options: &Options,
+    admin: &Admin,
+    group: &str,
+) -> Result<Vec<TopicPartition>, Stop> {
     if options.has("all-topics") {
         return Ok(offsets::committed(admin, group).await?.into_keys().collect());
     }
@@ -90,7 +99,9 @@ async fn partitions_to_reset(options: &Options, admin: &Admin, group: &str) -> R
         if options.has("from-file") {
             return Ok(Vec::new());
         }
-        return Err(Stop::Usage("One of the reset scopes should be defined: --all-topics, --topic.".to_owned()));
+        return Err(Stop::Usage(
+            "One of the reset scopes should be defined: --all-topics, --topic.".to_owned(),
+        ));
     }
     let mut partitions = Vec::new();
     let mut whole: Vec<String> = Vec::new();
