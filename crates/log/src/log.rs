@@ -496,7 +496,11 @@ impl Log {
             if segment.is_sealed() || segment.base_offset > end.segment_base {
                 continue;
             }
-            let synced = segment.flush_indexes(false).and_then(|()| self.sync_segment(segment));
+            let mut synced = segment.flush_indexes(false).and_then(|()| self.sync_segment(segment));
+            if segment.base_offset < end.segment_base {
+                // The recovery point may pass a roll only when the snapshot taken there is on disk.
+                synced = synced.and_then(|()| self.sync_snapshot_after(segment));
+            }
             if let Err(e) = synced {
                 tracing::warn!(partition = %self.partition, error = %e, "recovery point not moved");
                 return;
@@ -537,6 +541,13 @@ impl Log {
             self.epochs.write().dirty = true;
             tracing::warn!(partition = %self.partition, error = %e, "leader epochs not written");
         }
+    }
+
+    /// Syncs the snapshot taken when `segment` was closed for appends: it bears the next segment's name.
+    fn sync_snapshot_after(&self, segment: &Segment) -> io::Result<()> {
+        let list = self.segment_list();
+        let next = list.iter().find(|s| s.base_offset > segment.base_offset);
+        self.sync_snapshot(next.map_or(segment.end_offset(), |s| s.base_offset))
     }
 
     fn sync_snapshot(&self, offset: i64) -> io::Result<()> {

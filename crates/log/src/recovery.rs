@@ -219,6 +219,17 @@ impl Loader<'_> {
         epochs.truncate_start(log_start);
         let trusted = if clean { log_end } else { recovery_point };
         let producers = self.rebuild_producers(&segments, &snapshots, trusted, log_end)?;
+        let last_base = segments.last().map_or(0, |s| s.base_offset);
+        if !clean && last_base > 0 {
+            // Segments before the last may be deleted from now on: their part of the state must not go with them.
+            let path = self.dir.join(file_name(log_end, "snapshot"));
+            let made = storage.open(&path, OpenMode::Truncate).and_then(|file| {
+                file.write_at(0, &[&producers.encode_snapshot()])?;
+                file.sync_data()?;
+                storage.sync_dir(&self.dir)
+            });
+            self.io("writing a snapshot of", made)?;
+        }
         let recovered = (!clean && (cut.bytes > 0 || context.replayed.bytes > 0)).then(|| RecoveredLog {
             partition: self.found.partition.clone(),
             end_offset: log_end,

@@ -32,7 +32,6 @@ struct Issued {
     /// First record's number in its partition's history; every record holds one.
     id: u64,
     producer: Option<(i64, i32)>,
-    group: Option<u64>,
 }
 
 /// The dumb log: what was appended, and how much of it must be there.
@@ -173,9 +172,9 @@ impl World {
     }
 
     /// A batch for a partition, not appended yet.
-    fn next_batch(&mut self, partition: i32, group: Option<u64>) -> (Bytes, Issued) {
+    fn next_batch(&mut self, partition: i32, may_be_large: bool) -> (Bytes, Issued) {
         let records = 1 + self.rng.below(4) as i64;
-        let fill = if group.is_none() && self.rng.chance(25) { 900 } else { self.rng.below(120) as usize };
+        let fill = if may_be_large && self.rng.chance(25) { 900 } else { self.rng.below(120) as usize };
         let id = self.next_id;
         self.next_id += records as u64;
         let model = self.models.get(&partition).unwrap();
@@ -184,7 +183,7 @@ impl World {
             (producer_id, model.sequences.get(&producer_id).map_or(0, |last| last + 1))
         });
         let bytes = build(id, records, fill, producer, log::Clock::now_ms(&*self.clock));
-        (bytes, Issued { base_offset: model.end(), records, id, producer, group })
+        (bytes, Issued { base_offset: model.end(), records, id, producer })
     }
 
     fn issue(&mut self, partition: i32, issued: Issued) {
@@ -200,7 +199,7 @@ impl World {
         let log = dir.log(&name(partition)).expect("open");
         match self.rng.below(100) {
             0..45 => {
-                let (bytes, issued) = self.next_batch(partition, None);
+                let (bytes, issued) = self.next_batch(partition, true);
                 let base_offset = issued.base_offset;
                 // The outcome of a failed append is unknown: it may be in the log after the crash.
                 self.issue(partition, issued);
@@ -216,7 +215,7 @@ impl World {
                 let mut members = Vec::new();
                 for i in 0..count {
                     let partition = (partition + i) % PARTITIONS;
-                    let (bytes, issued) = self.next_batch(partition, Some(group));
+                    let (bytes, issued) = self.next_batch(partition, false);
                     members.push((partition, self.models[&partition].topic_id, issued.base_offset));
                     self.issue(partition, issued);
                     appends.push((dir.log(&name(partition)).expect("open"), AppendBatches::client(bytes, 0)));
@@ -382,9 +381,6 @@ impl World {
             }
             if !self.disk.has_crashed() && self.rng.chance(50) {
                 // The close may crash too.
-                for model in self.models.values_mut() {
-                    model.durable_end = model.durable_end.max(0);
-                }
                 let closed = dir.close();
                 assert!(closed.is_ok() || self.disk.has_crashed(), "seed {}: {closed:?}", self.seed);
             }

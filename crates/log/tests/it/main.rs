@@ -1,4 +1,5 @@
 //! The log through its public interface.
 
 mod basics;
+mod failures;
 mod faults;
