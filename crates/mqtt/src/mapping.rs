@@ -119,11 +119,11 @@ fn message_with_topic(record: StoredRecord, topic: Bytes, position: Position) ->
 
 /// Adds a property; of those that may stand only once the last one counts.
 fn keep<'a>(properties: &mut Vec<Property<'a>>, property: Property<'a>) {
-    if !matches!(property, Property::UserProperty(..)) {
-        if let Some(known) = properties.iter_mut().find(|p| p.id() == property.id()) {
-            *known = property;
-            return;
-        }
+    if !matches!(property, Property::UserProperty(..))
+        && let Some(known) = properties.iter_mut().find(|p| p.id() == property.id())
+    {
+        *known = property;
+        return;
     }
     properties.push(property);
 }

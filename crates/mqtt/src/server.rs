@@ -165,10 +165,10 @@ fn check(config: &MqttConfig) -> Result<(), MqttError> {
         if l.max_qos > 2 {
             return bad("max_qos must be 0, 1 or 2");
         }
-        if let Some(mount) = &l.mount_point {
-            if mqtt_codec::topic::validate_name(mount).is_err() || mount.starts_with('$') {
-                return Err(MqttError::Config(format!("mount_point {mount:?} cannot begin a topic")));
-            }
+        if let Some(mount) = &l.mount_point
+            && (mqtt_codec::topic::validate_name(mount).is_err() || mount.starts_with('$'))
+        {
+            return Err(MqttError::Config(format!("mount_point {mount:?} cannot begin a topic")));
         }
     }
     Ok(())

@@ -33,10 +33,10 @@ impl Broker {
         let lifetime = session.lifetime(self.config.limits.persistent_client_expiration);
         session.ends = lifetime.and_then(|l| now.checked_add(l));
         session.will_due = None;
-        if how == Ended::Badly {
-            if let Some(will) = &session.will {
-                session.will_due = now.checked_add(will_delay(will.delay_s, lifetime));
-            }
+        if how == Ended::Badly
+            && let Some(will) = &session.will
+        {
+            session.will_due = now.checked_add(will_delay(will.delay_s, lifetime));
         }
         if !session.is_persistent() {
             // Only its will is left of it.
@@ -63,20 +63,17 @@ impl Broker {
     async fn settle(self: &Arc<Self>, seat: &Arc<Seat>, mut session: Box<Session>) {
         let now = Instant::now();
         let ends = session.ends.is_some_and(|at| at <= now);
-        if session.will_due.is_some_and(|at| at <= now) {
-            if let Some(will) = session.will.take() {
-                session.will_due = None;
-                let parts = || {
-                    if !session.stored {
-                        return Vec::new();
-                    }
-                    let parts =
-                        if ends { SessionStore::end(&session) } else { vec![self.store.base(&session)] };
-                    self.store.records(&session.client_id, parts)
-                };
-                let stored = self.publish_until_stored(&will.publication, parts).await;
-                session.stored &= !(ends && stored);
-            }
+        let due = session.will_due.take_if(|at| *at <= now).is_some();
+        if due && let Some(will) = session.will.take() {
+            let parts = || {
+                if !session.stored {
+                    return Vec::new();
+                }
+                let parts = if ends { SessionStore::end(&session) } else { vec![self.store.base(&session)] };
+                self.store.records(&session.client_id, parts)
+            };
+            let stored = self.publish_until_stored(&will.publication, parts).await;
+            session.stored &= !(ends && stored);
         }
         if ends {
             self.end(session, None).await;
@@ -179,6 +176,8 @@ impl Broker {
 
     /// Takes over the sessions read at start. One that was connected when the server stopped is treated as if
     /// its connection had broken now; one that was not has waited as long as the clock says.
+    // Sessions are boxed wherever they go: they move through many futures.
+    #[allow(clippy::vec_box)]
     pub(crate) fn adopt(self: &Arc<Self>, sessions: Vec<Box<Session>>) {
         let now = Instant::now();
         let wall = now_ms();
@@ -209,10 +208,9 @@ impl Broker {
                 let Some(seat) = broker.registry.find(&client_id) else { continue };
                 // Whoever has connected since has written a newer one.
                 let _state = seat.state.lock().await;
-                if seat.session.lock().is_some() {
-                    if let Err(error) = broker.store.write(&client_id, vec![base]).await {
-                        tracing::warn!(client = %show(&client_id), %error, "cannot save a session");
-                    }
+                let away = seat.session.lock().is_some();
+                if away && let Err(error) = broker.store.write(&client_id, vec![base]).await {
+                    tracing::warn!(client = %show(&client_id), %error, "cannot save a session");
                 }
             }
         });

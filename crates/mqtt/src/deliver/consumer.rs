@@ -639,10 +639,10 @@ impl Followed {
     /// Lets the tail take over if it has not begun any record from the cursor on. The tail writes its position
     /// before it looks for consumers, and we hold the consumer's lock: a record it begins later finds us live.
     fn join(&mut self) {
-        if let Mode::Behind { next } = self.mode {
-            if self.partition.position() < next {
-                self.mode = Mode::Live { from: next };
-            }
+        if let Mode::Behind { next } = self.mode
+            && self.partition.position() < next
+        {
+            self.mode = Mode::Live { from: next };
         }
     }
 }

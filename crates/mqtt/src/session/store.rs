@@ -63,11 +63,11 @@ impl SessionStore {
     /// Writes parts of a session, all or none.
     pub(crate) fn write(&self, client_id: &Bytes, parts: Parts) -> Written {
         let mut records = self.records(client_id, parts);
-        if records.len() == 1 {
-            if let Some((to, record)) = records.pop() {
-                let done = self.hub.door.append(&to, record, Ack::All);
-                return done.map(|r| r.map(|_| ())).boxed();
-            }
+        if records.len() == 1
+            && let Some((to, record)) = records.pop()
+        {
+            let done = self.hub.door.append(&to, record, Ack::All);
+            return done.map(|r| r.map(|_| ())).boxed();
         }
         self.hub.door.append_atomic(records).map(|r| r.map(|_| ())).boxed()
     }
@@ -293,6 +293,7 @@ impl Loaded {
 /// # Errors
 /// [`MqttError::Corrupt`] when a record of ours cannot be understood: better no service than a session that
 /// silently lost something.
+#[allow(clippy::vec_box)]
 pub(crate) async fn load(
     hub: &Arc<Hub>,
     partitions: i32,
