@@ -19,6 +19,22 @@ pub const STAGES: &[crate::test::Stage] = &[
         python3("flow.py", &["--ours", &build_tributary()?.to_string_lossy()])
     }),
     ("commands from the notes", |_| python3("seeds.py", &["--ours", &build_tributary()?.to_string_lossy()])),
+    ("mosquitto tools against Mosquitto and ours", mosquitto_tools),
+    ("kafka tools against Kafka and ours", |_| {
+        let ours = build_tributary()?;
+        let ours = ours.to_string_lossy();
+        let real = RealKafka::start()?;
+        python3("kafka_tools.py", &["--bootstrap", &real.bootstrap, "--ours", &ours])?;
+        drop(real);
+        let node = Node::start()?;
+        python3("kafka_tools.py", &["--bootstrap", &node.kafka, "--ours", &ours])
+    }),
+    ("kafka client against Kafka and ours", |_| {
+        let real = RealKafka::start()?;
+        client_check(&real.bootstrap)?;
+        drop(real);
+        client_check(&Node::start()?.kafka)
+    }),
     ("python clients", |foreign| {
         let python = foreign.python()?;
         let node = Node::start()?;
@@ -148,6 +164,77 @@ impl Foreign {
 
     fn stamp(&self, what: &str) -> PathBuf {
         self.dir.join(format!("{what}.installed"))
+    }
+}
+
+/// The same commands by Mosquitto's tools and by ours, against Mosquitto's broker and against ours.
+fn mosquitto_tools(foreign: &Foreign) -> Result<()> {
+    foreign.debian()?;
+    let ours = build_tributary()?;
+    let links = foreign.dir.join("links");
+    command(Command::new(&ours).arg("links").arg(&links).stdout(Stdio::null()))?;
+    let compare =
+        |address: &str| python3("mosquitto_tools.py", &[&links.to_string_lossy(), "/usr/bin", address]);
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let broker = if Path::new("/usr/sbin/mosquitto").is_file() { "/usr/sbin/mosquitto" } else { "mosquitto" };
+    let broker = Command::new(broker).args(["-p", &port.to_string()]).stderr(Stdio::null()).spawn();
+    let broker = Killed(broker.context("start mosquitto")?);
+    let address = format!("127.0.0.1:{port}");
+    while std::net::TcpStream::connect(&address).is_err() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    compare(&address)?;
+    drop(broker);
+    compare(&Node::start()?.mqtt)
+}
+
+/// Our Kafka client's own check against the Kafka at `bootstrap`.
+fn client_check(bootstrap: &str) -> Result<()> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let args = ["run", "--quiet", "--locked", "--package", "tributary-client", "--example", "client-check"];
+    command(Command::new(cargo).args(args).args(["--", bootstrap]).current_dir(root()))
+}
+
+/// A process that is killed when dropped.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// One node of Apache Kafka; ends with its standard input.
+struct RealKafka {
+    child: Child,
+    bootstrap: String,
+}
+
+impl RealKafka {
+    fn start() -> Result<Self> {
+        let mut child = Command::new("python3")
+            .arg("-B")
+            .arg(Foreign::source("real_kafka.py"))
+            .arg("run")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("start real Kafka")?;
+        let out = child.stdout.take().context("standard output")?;
+        let mut real = Self { child, bootstrap: String::new() };
+        let mut line = String::new();
+        BufReader::new(out).read_line(&mut line)?;
+        real.bootstrap =
+            line.trim().strip_prefix("bootstrap ").context("real Kafka did not start")?.to_string();
+        Ok(real)
+    }
+}
+
+impl Drop for RealKafka {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
     }
 }
 

@@ -150,7 +150,7 @@ for kind in ["Kafka's", "our", "kcat"]:
 
 # --- groups
 def group_consumer(kind, group):
-    args = ["--bootstrap-server", KAFKA, "--topic", "shared", "--group", group, "--from-beginning", "--timeout-ms", "20000"]
+    args = ["--bootstrap-server", KAFKA, "--topic", "shared", "--group", group, "--from-beginning", "--timeout-ms", "10000"]
     command = real_kafka.tool_command(JAVA_CONSUMER, *args) if kind == "Kafka's" else [OURS, "kafka-console-consumer", *args]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, text=True)
 
