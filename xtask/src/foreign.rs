@@ -258,8 +258,7 @@ impl Node {
         let _ = std::fs::remove_dir_all(&data);
         let mut child = Command::new(&binary)
             .args(["serve", "--console", "off", "--mqtt", "127.0.0.1:0", "--kafka", "127.0.0.1:0"])
-            // Groups of one consumer need not wait for others.
-            .args(["--set", "group.initial.rebalance.delay.ms=0", "--data"])
+            .arg("--data")
             .arg(&data)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

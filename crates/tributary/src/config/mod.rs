@@ -237,6 +237,12 @@ impl Draft {
         }
     }
 
+    /// Gives a Kafka setting another default than Kafka's code has.
+    fn default_kafka(&mut self, key: &str, value: &str) {
+        let default = Setting { key: key.into(), value: value.into(), origin: Origin::Flag("default") };
+        self.kafka.entry(key.into()).or_insert(default);
+    }
+
     fn set_data_dir(&mut self, default: &str) {
         let both = (self.own(sources::DATA).is_some(), self.kafka.contains_key("log.dirs"));
         if both == (true, true) {
@@ -286,6 +292,8 @@ impl Draft {
 pub fn for_serve(settings: Vec<Setting>, problems: Vec<String>) -> Result<Plan, Vec<String>> {
     let mut draft = Draft::new(settings, problems);
     draft.set_data_dir("tributary-data");
+    // As in the server.properties that Kafka ships: a newcomer's first consumer need not wait for others.
+    draft.default_kafka("group.initial.rebalance.delay.ms", "0");
     draft.kafka_listeners_from_own("127.0.0.1:9092");
     let kafka_off = draft.own(sources::KAFKA).is_some_and(|s| s.value == "off");
     let mut broker = draft.broker(kafka_off);
