@@ -280,7 +280,8 @@ SCENARIOS = {
         Step("perfread", "--topic @t --include @x --num-records 1"), Step("perfread", "--topic @t"),
     ],
     "live-group": [
-        topics("--create --topic @l --partitions 2"), produce("--topic @l", "1\n2\n3\n"),
+        topics("--create --topic @l --partitions 2"),
+        produce("--topic @l --reader-property parse.key=true --reader-property key.separator=:", "k:1\nk:2\nk:3\n"),
         consume("--topic @l --group @live --from-beginning", background=True),
         groups("--describe --group @live", await_=r"(?s)@l +0 .*@l +1 +\d", stderr=False),
         groups("--describe --group @live --state"), groups("--describe --group @live --members"),
