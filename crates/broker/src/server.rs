@@ -10,7 +10,9 @@ use std::time::Duration;
 use client::door::Door;
 use futures_util::FutureExt;
 use kafka_codec::Uuid;
-use log::{LogDir, LogDirConfig, LogError, NewLog, RealStorage, RecoveryReport, SystemClock, TopicPartition};
+use log::{
+    LogDir, LogDirConfig, LogError, NewLog, RealStorage, RecoveryReport, Storage, SystemClock, TopicPartition,
+};
 use meta::config::{BrokerProperties, TopicConfig};
 use meta::{MetaProperties, controller};
 use tokio::net::TcpListener;
@@ -59,6 +61,19 @@ impl Broker {
     /// [`BrokerError`] when a listener cannot be bound, or the data directory cannot be used. Nothing keeps
     /// running then.
     pub async fn start(config: BrokerConfig) -> Result<BrokerHandle, BrokerError> {
+        Self::start_on(config, Arc::new(RealStorage)).await
+    }
+
+    /// As [`Broker::start`], with the logs and their journal on `storage`: another file system, or a disk that
+    /// fails on purpose ([`log::testing::FaultStorage`]). Which node the directory belongs to
+    /// (`meta.properties`) lies on the machine's file system all the same.
+    ///
+    /// # Errors
+    /// As [`Broker::start`].
+    pub async fn start_on(
+        config: BrokerConfig,
+        storage: Arc<dyn Storage>,
+    ) -> Result<BrokerHandle, BrokerError> {
         let properties = config.broker_properties();
         let mut sockets = Vec::new();
         let mut bound = Vec::new();
@@ -67,7 +82,7 @@ impl Broker {
             sockets.push(socket);
             bound.push(info);
         }
-        let node = tokio::task::spawn_blocking(move || open(config))
+        let node = tokio::task::spawn_blocking(move || open(config, storage))
             .await
             .map_err(|error| BrokerError::Config(format!("start interrupted: {error}")))??;
         let advertised = bound
@@ -129,7 +144,7 @@ async fn bind(
 }
 
 /// Opens the data directory and everything in it.
-fn open(config: BrokerConfig) -> Result<Arc<Node>, BrokerError> {
+fn open(config: BrokerConfig, storage: Arc<dyn Storage>) -> Result<Arc<Node>, BrokerError> {
     let path = config.data_dir.clone();
     std::fs::create_dir_all(&path)
         .map_err(|source| BrokerError::DataDirectory { path: path.clone(), source })?;
@@ -138,7 +153,7 @@ fn open(config: BrokerConfig) -> Result<Arc<Node>, BrokerError> {
     let (dir, report) = LogDir::open(
         &path,
         log_dir_config(&properties),
-        Arc::new(RealStorage),
+        storage,
         Arc::new(SystemClock),
         Arc::clone(&events) as Arc<_>,
     )?;

@@ -116,9 +116,11 @@ impl LogDir {
             move |e| LogError::io(doing, e)
         };
         storage.create_dir_all(path).map_err(io("creating"))?;
-        if let Some(parent) = path.parent() {
-            // The new directory itself must survive; a parent that cannot be opened is not ours to sync.
-            let _ = storage.sync_dir(parent);
+        // The new directory itself must survive, and every one above it, which may be as new. One that cannot be
+        // opened is not ours to sync.
+        for above in path.ancestors().skip(1) {
+            let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+            let _ = storage.sync_dir(above);
         }
         let lock = storage.lock(&path.join(".lock")).map_err(|e| match e.kind() {
             io::ErrorKind::WouldBlock => LogError::Locked { path: path.display().to_string() },

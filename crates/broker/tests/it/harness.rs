@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use broker::{Broker, BrokerConfig, BrokerHandle};
@@ -38,6 +39,12 @@ impl TestBroker {
         Self { handle, dir }
     }
 
+    /// A broker whose logs lie on `storage`; only `meta.properties` is in `dir`.
+    pub async fn start_on(dir: TempDir, storage: Arc<dyn log::Storage>) -> Self {
+        let handle = Broker::start_on(config(dir.path(), &[]), storage).await.unwrap();
+        Self { handle, dir }
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.handle.listeners()[0].address
     }
@@ -54,6 +61,10 @@ impl TestBroker {
 }
 
 pub async fn start(dir: &Path, settings: &[(&str, &str)]) -> Result<BrokerHandle, broker::BrokerError> {
+    Broker::start(config(dir, settings)).await
+}
+
+fn config(dir: &Path, settings: &[(&str, &str)]) -> BrokerConfig {
     let mut all = vec![
         ("log.dirs", dir.to_str().unwrap()),
         ("listeners", "PLAINTEXT://127.0.0.1:0"),
@@ -61,7 +72,7 @@ pub async fn start(dir: &Path, settings: &[(&str, &str)]) -> Result<BrokerHandle
     ];
     all.extend_from_slice(settings);
     let (config, _notes) = BrokerConfig::from_properties(all).unwrap();
-    Broker::start(config).await
+    config
 }
 
 /// One connection.

@@ -6,6 +6,7 @@
 mod configs;
 mod connections;
 mod door;
+mod faults;
 mod groups;
 mod harness;
 mod offsets;
