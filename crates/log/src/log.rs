@@ -492,12 +492,14 @@ impl Log {
         if self.recovery_point() >= end.offset || self.config().write_caching {
             return;
         }
-        for segment in self.segment_list().iter() {
+        let list = self.segment_list();
+        for segment in list.iter() {
             if segment.is_sealed() || segment.base_offset > end.segment_base {
                 continue;
             }
             let mut synced = segment.flush_indexes(false).and_then(|()| self.sync_segment(segment));
-            if segment.base_offset < end.segment_base {
+            let closed = list.last().is_some_and(|active| !Arc::ptr_eq(active, segment));
+            if closed && segment.end_offset() <= end.offset {
                 // The recovery point may pass a roll only when the snapshot taken there is on disk.
                 synced = synced.and_then(|()| self.sync_snapshot_after(segment));
             }

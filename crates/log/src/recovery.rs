@@ -299,9 +299,9 @@ impl Loader<'_> {
         for (i, base) in bases.iter().enumerate() {
             let found = files.remove(base).unwrap_or_default();
             // Deleted, and back after a crash that came before the deletion was durable. (Segments that only
-            // DeleteRecords left behind may still be needed for the producers' state.)
-            let gone = context.log_start.min(context.recovery_point);
-            if bases.get(i + 1).is_some_and(|next| *next <= gone) {
+            // DeleteRecords left behind may still be needed for the producers' state; maintenance deletes them.)
+            let next = bases.get(i + 1).copied().filter(|next| *next <= context.log_start);
+            if next.is_some_and(|next| self.has_snapshot(&snapshots, next, context.recovery_point)) {
                 for suffix in ["log", "index", "timeindex", "txnindex"] {
                     let removed = storage.remove(&self.dir.join(file_name(*base, suffix)));
                     if let Err(e) = removed.or_else(ignore_missing) {
@@ -327,6 +327,14 @@ impl Loader<'_> {
             segments.push(Arc::new(self.io("creating a segment of", made)?));
         }
         Ok((segments, snapshots))
+    }
+
+    /// Whether a sound producer snapshot lies in `from..=to`.
+    fn has_snapshot(&self, snapshots: &[i64], from: i64, to: i64) -> bool {
+        snapshots.iter().filter(|o| (from..=to).contains(*o)).any(|o| {
+            let bytes = read_file(&*self.shared.storage, &self.dir.join(file_name(*o, "snapshot")));
+            bytes.ok().flatten().is_some_and(|bytes| Producers::decode_snapshot(&bytes).is_some())
+        })
     }
 
     /// Takes up a log that was closed properly, reading only the end of its last segment. `None` if it is not as a
