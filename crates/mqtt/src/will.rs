@@ -227,7 +227,13 @@ fn will_delay(delay_s: u32, lifetime: Option<Duration>) -> Duration {
     }
 }
 
-/// A client id for people to read.
+/// A client id for people to read, cut to what a line of a log can bear.
 pub(crate) fn show(client_id: &[u8]) -> String {
-    String::from_utf8_lossy(client_id).escape_debug().to_string()
+    const SHOWN_MAX: usize = 80;
+    let text = String::from_utf8_lossy(client_id);
+    let mut shown: String = text.chars().take(SHOWN_MAX).flat_map(char::escape_debug).collect();
+    if text.chars().nth(SHOWN_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
 }

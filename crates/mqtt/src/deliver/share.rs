@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use mqtt_codec::QoS;
 use parking_lot::Mutex;
@@ -21,8 +21,10 @@ pub(crate) struct ShareGroup {
     members: Mutex<Members>,
     /// QoS 1 and 2 messages that members took and have not acknowledged.
     taken: Mutex<BTreeMap<Position, usize>>,
-    /// Members that were woken one after the other and took nothing.
+    /// Members that were called one after the other and took nothing.
     passed: AtomicUsize,
+    /// All were called in vain: the next that has room may take without being called.
+    stalled: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +38,8 @@ struct Member {
     consumer: Arc<Consumer>,
     online: bool,
     persistent: bool,
+    /// It is this member's turn.
+    called: bool,
 }
 
 impl ShareGroup {
@@ -46,6 +50,7 @@ impl ShareGroup {
             members: Mutex::default(),
             taken: Mutex::default(),
             passed: AtomicUsize::new(0),
+            stalled: AtomicBool::new(false),
         });
         group.consumer.set_share(&group);
         group
@@ -60,7 +65,9 @@ impl ShareGroup {
                 m.online = online;
                 m.persistent |= persistent;
             }
-            None => members.list.push(Member { consumer: consumer.clone(), online, persistent }),
+            None => {
+                members.list.push(Member { consumer: consumer.clone(), online, persistent, called: false })
+            }
         }
         first
     }
@@ -70,6 +77,7 @@ impl ShareGroup {
         let mut members = self.members.lock();
         if let Some(m) = members.list.iter_mut().find(|m| m.consumer.id == consumer.id) {
             m.online = false;
+            m.called = false;
         }
         let last = !members.list.iter().any(|m| m.online);
         drop(members);
@@ -94,30 +102,60 @@ impl ShareGroup {
 
     /// Something is in the queue: wakes one member, each in its turn.
     pub(super) fn wake(&self) {
-        self.passed.store(0, Ordering::Relaxed);
-        self.wake_next();
+        self.passed.store(0, Ordering::SeqCst);
+        self.stalled.store(false, Ordering::SeqCst);
+        self.call_next();
     }
 
-    fn wake_next(&self) {
+    fn call_next(&self) {
         let members = &mut *self.members.lock();
         let count = members.list.len();
         for _ in 0..count {
             let at = members.next % count;
             members.next = at + 1;
-            if let Some(m) = members.list.get(at).filter(|m| m.online) {
+            if let Some(m) = members.list.get_mut(at).filter(|m| m.online) {
+                m.called = true;
                 m.consumer.ready.notify_one();
                 return;
             }
         }
     }
 
-    /// A member takes its part of what is queued; the next one is woken for the rest.
-    pub(crate) fn take(&self, window: usize, out: &mut Vec<Delivery>) {
+    /// A member that cannot send now leaves its turn to the next one.
+    pub(crate) fn decline(&self, member: &Consumer) {
+        let mut members = self.members.lock();
+        let online = members.list.iter().filter(|m| m.online).count();
+        let own = members.list.iter_mut().find(|m| m.consumer.id == member.id);
+        let called = own.is_some_and(|m| std::mem::take(&mut m.called));
+        drop(members);
+        if called {
+            self.pass_on(online);
+        }
+    }
+
+    fn pass_on(&self, online: usize) {
+        if self.passed.fetch_add(1, Ordering::SeqCst) < online {
+            self.call_next();
+        } else {
+            self.stalled.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// A member whose turn it is takes its part of what is queued; the next one is called for the rest.
+    pub(crate) fn take(&self, member: &Consumer, window: usize, out: &mut Vec<Delivery>) {
+        let (called, online) = {
+            let members = &mut *self.members.lock();
+            let own = members.list.iter_mut().find(|m| m.consumer.id == member.id);
+            let called = own.is_some_and(|m| std::mem::take(&mut m.called));
+            (called, members.list.iter().filter(|m| m.online).count().max(1))
+        };
+        if !called && !(window > 0 && self.stalled.swap(false, Ordering::SeqCst)) {
+            return;
+        }
         let waiting = self.consumer.queued();
         if waiting == 0 {
             return;
         }
-        let online = self.members.lock().list.iter().filter(|m| m.online).count().max(1);
         let before = out.len();
         self.consumer.take(waiting.div_ceil(online), window, out);
         let took = out.len() - before;
@@ -131,8 +169,8 @@ impl ShareGroup {
         }
         if took > 0 {
             self.wake();
-        } else if self.passed.fetch_add(1, Ordering::Relaxed) < online {
-            self.wake_next();
+        } else {
+            self.pass_on(online);
         }
     }
 

@@ -558,12 +558,13 @@ impl Connection {
             }
         }
         for at in 0..self.shares.len() {
-            if self.output.is_full() {
-                return;
-            }
             let Some(group) = self.shares.get(at).cloned() else { return };
+            if self.output.is_full() {
+                group.decline(&self.session.consumer);
+                continue;
+            }
             let mut deliveries = std::mem::take(&mut self.deliveries);
-            group.take(self.session.outbound.room(), &mut deliveries);
+            group.take(&self.session.consumer, self.session.outbound.room(), &mut deliveries);
             for delivery in deliveries.drain(..) {
                 self.deliver_shared(delivery, &group);
             }
