@@ -226,7 +226,7 @@ impl Client {
         };
         let response = self.call(12, &request).await;
         let topic = &response.topics[0];
-        (topic.error_code == 0).then(|| (topic.topic_id, topic.partitions.len()))
+        (topic.error_code == 0).then_some((topic.topic_id, topic.partitions.len()))
     }
 
     /// Whether the broker closes the connection without a word.
