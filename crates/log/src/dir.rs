@@ -510,13 +510,10 @@ impl Opening<'_> {
         for entry in entries.iter().filter(|e| e.is_dir) {
             if is_deleted_dir(&entry.name) {
                 self.io("removing a deleted log from", storage.remove_dir_all(&path.join(&entry.name)))?;
-            } else if let Some(partition) = recovery::partition_of(&entry.name) {
-                if let Some(found) = self.identify(partition, &path.join(&entry.name))? {
-                    logs.insert(
-                        LogKey { topic_id: found.topic_id, partition: found.partition.partition },
-                        found,
-                    );
-                }
+            } else if let Some(partition) = recovery::partition_of(&entry.name)
+                && let Some(found) = self.identify(partition, &path.join(&entry.name))?
+            {
+                logs.insert(LogKey { topic_id: found.topic_id, partition: found.partition.partition }, found);
             }
         }
         let slots = self.io("reading the journal of", recovery::read_journal(self.shared, &files))?;

@@ -136,15 +136,12 @@ impl Producers {
         let producer_id = head.producer_id;
         let entry = self.entries.get(&producer_id);
         let earlier = staged.iter().find(|s| s.0 == producer_id);
-        if earlier.is_none() {
-            if let Some(entry) = entry.filter(|e| e.epoch == head.producer_epoch) {
-                let same = |b: &&BatchMeta| {
-                    b.first_sequence() == head.base_sequence && b.last_sequence == head.last_sequence()
-                };
-                if let Some(old) = entry.batches.iter().find(same) {
-                    return Ok(Verdict::Duplicate(*old));
-                }
-            }
+        let same_epoch = entry.filter(|e| earlier.is_none() && e.epoch == head.producer_epoch);
+        let same = |b: &&BatchMeta| {
+            b.first_sequence() == head.base_sequence && b.last_sequence == head.last_sequence()
+        };
+        if let Some(old) = same_epoch.and_then(|e| e.batches.iter().find(same)) {
+            return Ok(Verdict::Duplicate(*old));
         }
         let (epoch, last_sequence) = match (earlier, entry) {
             (Some(&(_, epoch, last)), _) => (epoch, last),

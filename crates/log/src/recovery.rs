@@ -373,10 +373,9 @@ impl Loader<'_> {
         let mut scan = segment.scan(from, size)?;
         let mut first = true;
         while let Some((_, head)) = scan.next()? {
-            if let Some(entry) = last.filter(|_| first) {
-                if head.last_offset() != segment.base_offset + i64::from(entry.relative_offset) {
-                    return Ok(None);
-                }
+            let expected = last.filter(|_| first).map(|e| segment.base_offset + i64::from(e.relative_offset));
+            if expected.is_some_and(|offset| head.last_offset() != offset) {
+                return Ok(None);
             }
             first = false;
             end = head.last_offset() + 1;

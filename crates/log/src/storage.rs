@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// One open file. Reads and writes name their position, so that many threads can share it.
+#[allow(clippy::len_without_is_empty)] // a file's length, not a collection's
 pub trait StorageFile: Send + Sync + 'static {
     /// Writes all of `parts`, one after the other, from `position` on. On an error any part of them may have
     /// been written.

@@ -157,10 +157,10 @@ impl World {
     fn create_missing(&mut self, dir: &LogDir) -> Result<(), LogError> {
         for partition in 0..PARTITIONS {
             if let Some(log) = dir.log(&name(partition)) {
-                if !self.models.contains_key(&partition) {
+                self.models.entry(partition).or_insert_with(|| {
                     assert_eq!(log.log_end(), 0);
-                    self.models.insert(partition, Model { topic_id: log.topic_id(), ..Model::default() });
-                }
+                    Model { topic_id: log.topic_id(), ..Model::default() }
+                });
             } else {
                 let topic_id = [self.next_topic; 16];
                 self.next_topic = self.next_topic.wrapping_add(1).max(1);

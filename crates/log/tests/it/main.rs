@@ -1,5 +1,8 @@
 //! The log through its public interface.
 
+// Helpers outside test functions are tests too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod basics;
 mod failures;
 mod faults;
