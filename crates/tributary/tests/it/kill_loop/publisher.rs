@@ -188,7 +188,7 @@ pub async fn run_retained(drivers: Drivers, process: Process) -> Vec<Arc<str>> {
             // After a kill the same message is sent again: until its ack nobody knows whether it was taken.
             let (publish, op) = waiting.take().unwrap_or_else(|| {
                 number += 1;
-                let (topic, clear) = (topics[number % topics.len()].clone(), number % 7 == 0);
+                let (topic, clear) = (topics[number % topics.len()].clone(), number.is_multiple_of(7));
                 let value = drivers.next_value();
                 let payload = if clear { Bytes::new() } else { Bytes::from(value.to_string()) };
                 let op = history::Publish { topic: topic.clone(), value, qos: 1, retain: true, clear };
