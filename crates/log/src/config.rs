@@ -102,8 +102,6 @@ pub struct LogDirConfig {
     pub journal_batch_bytes_max: usize,
     /// `journal.queue.bytes.max`: appends wait while so many bytes are queued for the journal.
     pub journal_queue_bytes_max: usize,
-    /// `tail.cache.bytes`: recently journaled bytes kept in memory for readers at the tail; 0 = none.
-    pub tail_cache_bytes: usize,
     /// `producer.id.expiration.ms`: state of a producer that was silent so long is dropped.
     pub producer_id_expiration_ms: i64,
     /// `log.flush.offset.checkpoint.interval.ms`: how often recovery points move.
@@ -122,7 +120,6 @@ impl Default for LogDirConfig {
             journal_bytes: 64 << 20,
             journal_batch_bytes_max: 32 << 10,
             journal_queue_bytes_max: 64 << 20,
-            tail_cache_bytes: 8 << 20,
             producer_id_expiration_ms: 24 * 3_600_000,
             checkpoint_interval_ms: 60_000,
             decompressed_bytes_max: 64 << 20,

@@ -16,6 +16,10 @@ use super::share::ShareGroup;
 use crate::message::{Message, PartitionId};
 use crate::subscriptions::Subscription;
 
+/// QoS 0 messages that may wait for each QoS 1 or 2 message that may: they cannot be read again from the log, and
+/// come from it in bursts, a batch at a time. `max_queued_bytes` bounds them all the same.
+const QOS0_BURST: usize = 64;
+
 /// One message for one consumer.
 #[derive(Clone, Debug)]
 pub(crate) struct Delivery {
@@ -306,8 +310,11 @@ impl Consumer {
     }
 
     fn is_full(&self, inner: &Inner, delivery: &Delivery) -> bool {
-        let count = if delivery.qos == QoS::AtMostOnce { inner.unacked.len() } else { inner.acked.len() };
-        count >= self.limits.messages
+        let (count, max) = match delivery.qos {
+            QoS::AtMostOnce => (inner.unacked.len(), self.limits.messages.saturating_mul(QOS0_BURST)),
+            _ => (inner.acked.len(), self.limits.messages),
+        };
+        count >= max
             || (count > 0 && inner.bytes + delivery.message.publication.payload.len() > self.limits.bytes)
     }
 

@@ -149,7 +149,8 @@ impl ShareGroup {
             let called = own.is_some_and(|m| std::mem::take(&mut m.called));
             (called, members.list.iter().filter(|m| m.online).count().max(1))
         };
-        if !called && !(window > 0 && self.stalled.swap(false, Ordering::SeqCst)) {
+        let takes_over = !called && window > 0 && self.stalled.swap(false, Ordering::SeqCst);
+        if !called && !takes_over {
             return;
         }
         let waiting = self.consumer.queued();

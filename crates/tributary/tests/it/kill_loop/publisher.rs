@@ -40,7 +40,7 @@ struct Publisher {
 
 /// Publishes to `kill/PROCESS` at `qos` until told to stop, then until everything is acknowledged.
 pub async fn run(drivers: Drivers, process: Process, qos: u8) {
-    let version = if process % 2 == 0 { ProtocolVersion::V311 } else { ProtocolVersion::V5 };
+    let version = if process.is_multiple_of(2) { ProtocolVersion::V311 } else { ProtocolVersion::V5 };
     let qos = QoS::from_u8(qos).expect("0 to 2");
     let topic = format!("{MQTT_TOPIC}/{process}").into();
     let mut publisher = Publisher {
