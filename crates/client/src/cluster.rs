@@ -113,13 +113,21 @@ pub(crate) enum CoordinatorKind {
     Transaction = 1,
 }
 
+/// What a connection to a coordinator is for. A broker answers the requests of one connection in turn, so a JoinGroup
+/// that waits for slow members would hold up everything behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Purpose {
+    Membership,
+    Offsets,
+}
+
 /// A cluster as one client sees it.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     pub(crate) config: ClientConfig,
     slots: Mutex<BTreeMap<i32, Arc<Slot>>>,
-    /// Connections of their own for groups: a JoinGroup that waits for others would hold up everything behind it.
-    coordinators: Mutex<BTreeMap<i32, Arc<Slot>>>,
+    /// Connections of their own for groups.
+    coordinators: Mutex<BTreeMap<(i32, Purpose), Arc<Slot>>>,
     bootstrap: Vec<Arc<Slot>>,
     view: watch::Sender<View>,
     interest: Mutex<Interest>,
@@ -169,6 +177,10 @@ impl Cluster {
         {
             slot.close();
         }
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if *self.closed.borrow() { Err(Error::Closed("client")) } else { Ok(()) }
     }
 
     /// The metadata as last heard.
@@ -283,6 +295,7 @@ impl Cluster {
     /// A connection to any broker: an open one with little to do, else a new one to a known broker, else to a
     /// bootstrap server.
     pub(crate) async fn any(&self) -> Result<Arc<Connection>> {
+        self.check_open()?;
         let known: Vec<_> = self.slots.lock().values().map(Arc::clone).collect();
         let open = known.iter().filter_map(|slot| slot.open());
         if let Some(connection) = open.min_by_key(|c| c.load()) {
@@ -318,6 +331,7 @@ impl Cluster {
 
     /// A connection to a certain broker.
     pub(crate) async fn broker(&self, id: i32) -> Result<Arc<Connection>> {
+        self.check_open()?;
         let known = |id| self.slots.lock().get(&id).map(Arc::clone);
         let slot = match known(id) {
             Some(slot) => slot,
@@ -330,13 +344,18 @@ impl Cluster {
     }
 
     /// A connection to a coordinator, apart from the one to the same broker as a leader.
-    pub(crate) async fn coordinator(&self, node: &Node) -> Result<Arc<Connection>> {
+    pub(crate) async fn coordinator(&self, node: &Node, purpose: Purpose) -> Result<Arc<Connection>> {
+        self.check_open()?;
         let port = u16::try_from(node.port).map_err(|_| Error::broker(ErrorCode::CoordinatorNotAvailable))?;
         let slot = {
             let mut slots = self.coordinators.lock();
-            slots.retain(|id, slot| *id == node.id || slot.open().is_some());
+            // The broker may have moved, and former coordinators are of no use once their connection is closed.
+            slots.retain(|(id, _), slot| match *id == node.id {
+                true => slot.host == node.host && slot.port == port,
+                false => slot.open().is_some(),
+            });
             let slot = slots
-                .entry(node.id)
+                .entry((node.id, purpose))
                 .or_insert_with(|| Slot::new(&node.host, port, self.config.max_in_flight));
             Arc::clone(slot)
         };

@@ -41,7 +41,7 @@ async fn one_member(checks: &Checks, name: String) -> Outcome {
     first.subscribe(&[&name], None)?;
     let got = take(&mut first, 30).await?;
     expect_eq!(first.assignment().len(), 3);
-    expect_eq!(first.subscription(), [name.clone()]);
+    expect_eq!(first.subscription(), std::slice::from_ref(&name));
     let me = first.group_metadata().ok_or("no group")?;
     expect!(me.generation >= 0 && !me.member_id.is_empty(), "{me:?}");
     // Closing commits what was handed out.

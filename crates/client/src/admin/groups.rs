@@ -198,21 +198,13 @@ impl Admin {
             |keys| async move {
                 let mut topics = Vec::new();
                 for (name, indexes) in super::offsets::by_topic(&keys) {
-                    let partition = |partition_index| OffsetDeleteRequestPartition {
-                        partition_index,
-                        ..OffsetDeleteRequestPartition::default()
-                    };
+                    let partition = |partition_index| OffsetDeleteRequestPartition { partition_index };
                     topics.push(OffsetDeleteRequestTopic {
                         name,
                         partitions: indexes.into_iter().map(partition).collect(),
-                        ..OffsetDeleteRequestTopic::default()
                     });
                 }
-                let request = OffsetDeleteRequest {
-                    group_id: group_id.to_owned(),
-                    topics,
-                    ..OffsetDeleteRequest::default()
-                };
+                let request = OffsetDeleteRequest { group_id: group_id.to_owned(), topics };
                 let response = self.connect(target).await?.call(&request).await?;
                 Error::check(response.error_code, None)?;
                 let mut each = Vec::new();

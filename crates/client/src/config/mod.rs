@@ -359,7 +359,7 @@ impl ProducerConfig {
             }
             delivery_timeout = least;
         }
-        if values.string("transactional.id", "")? != "" {
+        if !values.string("transactional.id", "")?.is_empty() {
             return Err(ConfigError::Message(
                 "transactional.id: this client has no transactions yet".to_owned(),
             ));

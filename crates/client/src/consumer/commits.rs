@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::GroupMetadata;
 use super::group::Membership;
+use crate::cluster::Purpose;
 use crate::door::TopicPartition;
 use crate::error::{Error, Result};
 use crate::group_offsets;
@@ -77,7 +78,7 @@ async fn run(
     let mut retry = Retry::new(config, config.default_api_timeout);
     loop {
         let attempt = async {
-            let connection = membership.coordinator().await?;
+            let connection = membership.coordinator(Purpose::Offsets).await?;
             let limit = config.request_timeout.min(retry.remaining());
             let mut passing = None;
             for (partition, outcome) in group_offsets::commit(&connection, group, &offsets, limit).await? {

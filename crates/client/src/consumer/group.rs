@@ -22,7 +22,7 @@ use super::GroupMetadata;
 use super::assignor::{self, AssignorKind};
 use super::protocol::{self, OwnSubscription};
 use crate::admin::{Node, read_assignment};
-use crate::cluster::{Cluster, CoordinatorKind};
+use crate::cluster::{Cluster, CoordinatorKind, Purpose};
 use crate::config::ConsumerConfig;
 use crate::connection::Connection;
 use crate::door::TopicPartition;
@@ -102,7 +102,7 @@ impl Membership {
     }
 
     /// A connection to the coordinator, which is looked up when it is not known.
-    pub(super) async fn coordinator(&self) -> Result<Arc<Connection>> {
+    pub(super) async fn coordinator(&self, purpose: Purpose) -> Result<Arc<Connection>> {
         let known = self.state.lock().coordinator.clone();
         let node = match known {
             Some(node) => node,
@@ -112,7 +112,7 @@ impl Membership {
                 node
             }
         };
-        let connection = self.cluster.coordinator(&node).await;
+        let connection = self.cluster.coordinator(&node, purpose).await;
         if connection.is_err() {
             self.forget_coordinator();
         }
@@ -268,7 +268,7 @@ impl Task {
     ) -> Result<(AssignorKind, Vec<TopicPartition>, Option<BTreeMap<String, i32>>)> {
         let membership = &self.membership;
         let config = &membership.config;
-        let connection = membership.coordinator().await?;
+        let connection = membership.coordinator(Purpose::Membership).await?;
         let newest = connection.newest::<JoinGroupRequest>()?;
         let mut protocols = Vec::with_capacity(config.assignors.len());
         for assignor in &config.assignors {
@@ -410,7 +410,7 @@ impl Task {
 
     async fn heartbeat(&self) -> Result<()> {
         let me = self.membership.metadata();
-        let connection = self.membership.coordinator().await?;
+        let connection = self.membership.coordinator(Purpose::Membership).await?;
         let request = HeartbeatRequest {
             group_id: me.group_id,
             generation_id: me.generation,
@@ -430,7 +430,7 @@ impl Task {
             return;
         }
         let leave = async {
-            let connection = self.membership.coordinator().await?;
+            let connection = self.membership.coordinator(Purpose::Membership).await?;
             let version = connection.newest::<LeaveGroupRequest>()?;
             let mut request = LeaveGroupRequest {
                 group_id: self.membership.group_id.clone(),

@@ -10,6 +10,7 @@ use super::partitions::{EARLIEST, LATEST, Position};
 use super::tasks::passes;
 use super::{Consumer, GroupMetadata, OffsetAndTimestamp, Result, Source, oneshot};
 use crate::admin::{IsolationLevel, ListedOffset};
+use crate::cluster::Purpose;
 use crate::config::OffsetReset;
 use crate::door::TopicPartition;
 use crate::error::Error;
@@ -136,7 +137,7 @@ impl Consumer {
         let mut retry = Retry::new(config, config.default_api_timeout);
         loop {
             let attempt = async {
-                let connection = membership.coordinator().await?;
+                let connection = membership.coordinator(Purpose::Offsets).await?;
                 let limit = config.request_timeout;
                 let id = &membership.group_id;
                 let all = group_offsets::fetch(&connection, id, Some(partitions), stable, limit).await?;

@@ -9,7 +9,7 @@ use kafka_codec::{ApiKey, Uuid};
 
 use super::group::Membership;
 use crate::admin::{GroupOffsets, IsolationLevel, ListedOffset};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Purpose};
 use crate::config::ConsumerConfig;
 use crate::door::TopicPartition;
 use crate::error::{Error, Result};
@@ -112,7 +112,7 @@ async fn fetch_answer(
 /// Looks committed offsets up.
 pub(super) async fn committed(membership: Arc<Membership>, asked: Vec<Asked>) -> Done {
     let answer = async {
-        let connection = membership.coordinator().await?;
+        let connection = membership.coordinator(Purpose::Offsets).await?;
         let partitions: Vec<_> = asked.iter().map(|(partition, _)| partition.clone()).collect();
         let stable = membership.config.isolation == IsolationLevel::ReadCommitted;
         let limit = membership.config.client.request_timeout;

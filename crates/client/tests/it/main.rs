@@ -1,4 +1,10 @@
 //! The client against a broker that misbehaves.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail by panicking"
+)]
 
 mod connection;
 mod consumer;
