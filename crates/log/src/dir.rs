@@ -21,6 +21,8 @@ use crate::{Clock, Log, LogConfig, LogDirConfig, LogError, Storage, Threads, Top
 
 /// Threads that sync direct appends; several, as one sync waits for the device.
 const FLUSHERS: usize = 2;
+/// Threads that create or close logs.
+const SYNCING_THREADS_MAX: usize = 16;
 /// Longest topic name, as in Kafka.
 const TOPIC_NAME_MAX: usize = 249;
 
@@ -184,23 +186,19 @@ impl LogDir {
         }
         let now_ms = self.shared.clock.now_ms();
         let mut created = Vec::with_capacity(logs.len());
-        let mut any_new = false;
+        let mut absent = Vec::new();
         for new in logs {
-            if let Some(log) = self.log(&new.partition) {
-                log.set_config(new.config.clone());
-                created.push(log);
-                continue;
-            }
-            let log = self.make_log(new, now_ms).map_err(|e| match e.kind() {
-                io::ErrorKind::StorageFull => {
-                    LogError::NoSpace { partition: new.partition.clone(), source: Arc::new(e) }
+            match self.log(&new.partition) {
+                Some(log) => {
+                    log.set_config(new.config.clone());
+                    created.push(log);
                 }
-                _ => LogError::io(format!("creating {}", new.partition), e),
-            })?;
-            any_new = true;
-            created.extend(log);
+                None => absent.push(new),
+            }
         }
-        if any_new {
+        if !absent.is_empty() {
+            created
+                .extend(self.side_by_side(&absent, |new| self.make_log(new, now_ms))?.into_iter().flatten());
             self.shared
                 .storage
                 .sync_dir(&self.shared.path)
@@ -213,7 +211,42 @@ impl LogDir {
         Ok(created)
     }
 
-    fn make_log(&self, new: &NewLog, now_ms: i64) -> io::Result<Option<Arc<Log>>> {
+    /// Calls `each` for all items, on several threads when there are many: each waits for syncs most of the time,
+    /// and a file system commits those of several threads together.
+    fn side_by_side<T: Sync, R: Send>(
+        &self,
+        items: &[T],
+        each: impl Fn(&T) -> Result<R, LogError> + Sync,
+    ) -> Result<Vec<R>, LogError> {
+        if items.len() == 1 || self.shared.config.threads == Threads::Manual {
+            return items.iter().map(each).collect();
+        }
+        let each = &each;
+        let share = items.len().div_ceil(SYNCING_THREADS_MAX).max(1);
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = items
+                .chunks(share)
+                .map(|part| scope.spawn(move || part.iter().map(each).collect::<Result<Vec<R>, _>>()))
+                .collect();
+            let mut all = Vec::with_capacity(items.len());
+            for thread in threads {
+                let panicked = |_| LogError::Invalid("a thread that syncs logs panicked".into());
+                all.extend(thread.join().map_err(panicked)??);
+            }
+            Ok(all)
+        })
+    }
+
+    fn make_log(&self, new: &NewLog, now_ms: i64) -> Result<Option<Arc<Log>>, LogError> {
+        self.lay_out(new, now_ms).map_err(|e| match e.kind() {
+            io::ErrorKind::StorageFull => {
+                LogError::NoSpace { partition: new.partition.clone(), source: Arc::new(e) }
+            }
+            _ => LogError::io(format!("creating {}", new.partition), e),
+        })
+    }
+
+    fn lay_out(&self, new: &NewLog, now_ms: i64) -> io::Result<Option<Arc<Log>>> {
         let storage = &self.shared.storage;
         let dir = self.shared.path.join(new.partition.to_string());
         storage.create_dir_all(&dir)?;
@@ -433,10 +466,11 @@ impl LogDir {
         if let Some(error) = logs.iter().find_map(|log| log.failure()) {
             return Err(error);
         }
-        for log in &logs {
+        self.side_by_side(&logs, |log| {
             log.finish().map_err(|e| LogError::io(format!("closing {}", log.partition()), e))?;
             log.close();
-        }
+            Ok(())
+        })?;
         let io = |e| LogError::io(format!("closing {}", self.shared.path.display()), e);
         self.shared.write_checkpoints().map_err(io)?;
         self.journal.reset().map_err(io)?;
