@@ -30,6 +30,7 @@ pub fn run(only: &[String]) -> Result<()> {
     bench.arg(Foreign::source("bench.py"));
     bench.arg("--tributary").arg(target.join("dist/tributary"));
     bench.arg("--load").arg(target.join("dist/load"));
+    bench.arg("--kafka-load").arg(target.join("dist/kafka_load"));
     bench.arg("--forwarder").arg(forwarder);
     if only.is_empty() {
         bench.arg("--output").arg(root().join("docs/benchmarks.md"));

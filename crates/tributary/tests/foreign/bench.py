@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures Tributary beside Apache Kafka and Mosquitto in one run and writes docs/benchmarks.md.
 
-  bench.py --tributary PATH --load PATH --forwarder PATH [--rounds 3] [--only NAME,...] [--output FILE]
+  bench.py --tributary PATH --load PATH --kafka-load PATH --forwarder PATH [--rounds 3] [--only NAME,...] [--output FILE]
 
 Costs are CPU-seconds (user + system, from /proc) of the server processes, since wall time on a shared machine says
 little; every figure is the median of the rounds, and ours and theirs alternate within each round."""
@@ -11,7 +11,7 @@ import real_kafka
 HERE = os.path.dirname(os.path.abspath(__file__))
 TICK = os.sysconf("SC_CLK_TCK")
 p = argparse.ArgumentParser()
-for name in ("tributary", "load", "forwarder"):
+for name in ("tributary", "load", "kafka-load", "forwarder"):
     p.add_argument("--" + name, required=True)
 p.add_argument("--rounds", type=int, default=3)
 p.add_argument("--only", default="")
@@ -134,6 +134,11 @@ def load(*args):
     return json.loads(out)
 
 
+def kafka_load(server, mode, *args):
+    out = subprocess.run([a.kafka_load, mode, "--kafka", server.address("kafka"), *map(str, args)], stdout=subprocess.PIPE, check=True).stdout
+    return json.loads(out)
+
+
 def java_tool(cls, *args):
     command = real_kafka.tool_command(cls, *args, heap="1G")
     command = [c for c in command if "TieredStop" not in c]
@@ -171,6 +176,63 @@ def kafka_produce_consume(server, batch):
     consume = server.cost()
     gb = records * 1024 / 1e9
     return {"produce CPU-s/GB": produce / gb, "produce records/s": rate, "consume CPU-s/GB": consume / gb}
+
+
+def raw_topic(server, partitions, caching):
+    """A topic of its own; ours acknowledges from the page cache, as Kafka does, when `caching`."""
+    topic = "raw-%d" % time.time_ns()
+    config = ["--config", "write.caching=true"] if caching and not isinstance(server, Kafka) else []
+    kafka_load(server, "create", "--topic", topic, "--partitions", partitions, *config)
+    return topic
+
+
+def raw_produce(server, caching, requests, batch, record=1024, partitions=1, connections=1, in_flight=5, compression="none"):
+    topic = raw_topic(server, partitions, caching)
+    args = ["--topic", topic, "--partitions", partitions, "--connections", connections, "--in-flight", in_flight, "--batch-bytes", batch,
+            "--record-bytes", record, "--compression", compression]
+    kafka_load(server, "produce", *args, "--requests", max(connections, count(requests) // 10))  # warms the JVM and the cache
+    server.begin()
+    r = kafka_load(server, "produce", *args, "--requests", count(requests))
+    cost = server.cost()
+    return {"CPU-s per payload GB": cost / r["payload_gb"], "CPU us per request": cost / r["requests"] * 1e6,
+            "requests/s": r["per_second"], "p50 ms": r["p50_ms"], "p99 ms": r["p99_ms"]}
+
+
+def raw_fetch(server, caching):
+    topic = raw_topic(server, 1, caching)
+    kafka_load(server, "produce", "--topic", topic, "--batch-bytes", 1000000, "--requests", count(1500), "--in-flight", 5)
+    kafka_load(server, "fetch", "--topic", topic)
+    server.begin()
+    gb = sum(kafka_load(server, "fetch", "--topic", topic)["wire_gb"] for _ in range(4))
+    return {"CPU-s per wire GB": server.cost() / gb}
+
+
+def raw_tail(server, caching):
+    topic = raw_topic(server, 1, caching)
+    kafka_load(server, "tail", "--topic", topic, "--messages", count(2000))
+    topic = raw_topic(server, 1, caching)
+    server.begin()
+    r = kafka_load(server, "tail", "--topic", topic, "--messages", count(10_000))
+    return {"p50 ms": r["p50_ms"], "p99 ms": r["p99_ms"], "CPU-s per million": server.cost() / r["messages"] * 1e6}
+
+
+def raw_partitions(server, caching):
+    server.begin()
+    began = time.perf_counter()
+    topic = raw_topic(server, 2000, caching)
+    kafka_load(server, "produce", "--topic", topic, "--partitions", 2000, "--batch-bytes", 100, "--record-bytes", 100, "--requests", 2000)
+    return {"seconds": time.perf_counter() - began, "CPU-s": server.cost()}
+
+
+def raw_idle(server, _caching):
+    connections = min(5000, count(5000))
+    before = rss_mb(server.pid)
+    process = subprocess.Popen([a.kafka_load, "idle", "--kafka", server.address("kafka"), "--connections", str(connections),
+                                "--seconds", "2"], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    each = (rss_mb(server.pid) - before) * 1024 / connections
+    process.wait()
+    return {"RSS KiB for each connection": each}
 
 
 def mqtt_load(server, qos, subscribers, messages):
@@ -254,6 +316,13 @@ def pair(function, theirs, name):
     return [("Tributary, durable", tributary, function), (name, theirs, function)]
 
 
+def raw(function, *args, **kw):
+    """Ours and Kafka both acknowledging from the page cache, and ours durable."""
+    return [("Tributary, `write.caching`", tributary, lambda s: function(s, True, *args, **kw)),
+            ("Apache Kafka, nothing synced", Kafka, lambda s: function(s, True, *args, **kw)),
+            ("Tributary, durable", tributary, lambda s: function(s, False, *args, **kw))]
+
+
 class Nothing:
     def stop(self):
         pass
@@ -265,6 +334,19 @@ MEASURES = {
                   pair(lambda s: kafka_produce_consume(s, 16384), Kafka, "Apache Kafka, nothing synced")),
     "kafka-1m": ("Kafka: 1 KiB records, 1 MB batches, acks=all",
                  pair(lambda s: kafka_produce_consume(s, 1000000), Kafka, "Apache Kafka, nothing synced")),
+    "raw-1m": ("Raw produce: 1 KiB records, 1 MB batches, 5 in flight", raw(raw_produce, 1500, 1_000_000)),
+    "raw-16k": ("Raw produce: 1 KiB records, 16 KiB batches, 5 in flight", raw(raw_produce, 60_000, 16_384)),
+    "raw-lz4": ("Raw produce: 100 B records, 256 KiB batches with lz4, 6 partitions",
+                raw(raw_produce, 6_000, 262_144, record=100, partitions=6, compression="lz4")),
+    "raw-1": ("Raw produce: one 100 B record a request, one in flight", raw(raw_produce, 30_000, 100, record=100, in_flight=1)),
+    "raw-16": ("Raw produce: one 100 B record a request, 16 connections with one in flight each",
+               raw(raw_produce, 200_000, 100, record=100, connections=16, in_flight=1)),
+    "raw-1000": ("Raw produce: one 100 B record a request, 1,000 connections with one in flight each, 100 partitions",
+                 raw(raw_produce, 200_000, 100, record=100, partitions=100, connections=1000, in_flight=1)),
+    "raw-fetch": ("Raw fetch from the page cache", raw(raw_fetch)),
+    "raw-tail": ("One producer at 1,000 records a second, one consumer, acks=all", raw(raw_tail)),
+    "raw-partitions": ("2,000 partitions created, each takes a record", raw(raw_partitions)),
+    "raw-idle": ("Idle Kafka connections", raw(raw_idle)),
     "mqtt-qos0": ("MQTT 1 to 1, 64 B, QoS 0", pair(lambda s: mqtt_load(s, 0, 1, 300_000), mosquitto, "Mosquitto, nothing stored")),
     "mqtt-qos1": ("MQTT 1 to 1, 64 B, QoS 1", pair(lambda s: mqtt_load(s, 1, 1, 100_000), mosquitto, "Mosquitto, nothing stored")),
     "mqtt-qos2": ("MQTT 1 to 1, 64 B, QoS 2", pair(lambda s: mqtt_load(s, 2, 1, 50_000), mosquitto, "Mosquitto, nothing stored")),
