@@ -202,6 +202,18 @@ pub trait Door: Send + Sync + 'static {
         ack: Ack,
     ) -> BoxFuture<'static, Result<i64, DoorError>>;
 
+    /// Appends records to one partition in their order, as [`Door::append`] does one after the other, and answers
+    /// what became of each: one wait for all of them.
+    fn append_all(
+        &self,
+        to: &TopicPartition,
+        records: Vec<Record>,
+        ack: Ack,
+    ) -> BoxFuture<'static, Vec<Result<i64, DoorError>>> {
+        let each: Vec<_> = records.into_iter().map(|record| self.append(to, record, ack)).collect();
+        Box::pin(futures_util::future::join_all(each))
+    }
+
     /// Appends records to several partitions as one step: after any crash either all of them are in the log
     /// or none. Answers the offsets, in the order given, once all are on stable storage ([`Ack::All`]).
     /// Keeps the order with [`Door::append`]s of the same caller.

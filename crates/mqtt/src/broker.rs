@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use mqtt_codec::{PropertiesBuf, ReasonCode};
 
-use crate::config::{MqttConfig, RouteKey};
+use crate::config::{AckLevel, MqttConfig, RouteKey};
 use crate::deliver::{Hub, Partition, QueueLimits};
 use crate::mapping;
 use crate::message::{Message, Position, Publication, now_ms};
@@ -47,8 +47,15 @@ impl std::fmt::Debug for Broker {
 /// A publication's place in the log.
 #[derive(Clone, Debug)]
 pub(crate) struct Located {
-    partition: Arc<Partition>,
+    pub(crate) partition: Arc<Partition>,
     target: Target,
+}
+
+impl Located {
+    /// The record of a publication at this place.
+    pub(crate) fn record_of(&self, publication: &Publication) -> Record {
+        mapping::record_of(publication, &self.target)
+    }
 }
 
 impl Broker {
@@ -93,8 +100,11 @@ impl Broker {
     }
 
     async fn create(&self, target: &Target) -> Result<(), DoorError> {
-        let new =
-            NewTopic { name: target.topic.to_string(), partitions: target.partitions, configs: Vec::new() };
+        let configs = match target.ack {
+            AckLevel::Fsync => Vec::new(),
+            AckLevel::Memory => vec![("write.caching".to_owned(), "true".to_owned())],
+        };
+        let new = NewTopic { name: target.topic.to_string(), partitions: target.partitions, configs };
         let mut topics = self.hub.door.topics();
         let create = async {
             self.hub.door.create_topic(new).await?;
@@ -115,7 +125,7 @@ impl Broker {
         ack: Ack,
         with: Vec<(TopicPartition, Record)>,
     ) -> BoxFuture<'static, Result<(), DoorError>> {
-        let record = mapping::record_of(publication, &to.target);
+        let record = to.record_of(publication);
         let partition = to.partition.clone();
         if !publication.retain && with.is_empty() {
             let done = self.hub.door.append(&partition.name, record, ack);

@@ -110,11 +110,15 @@ pub struct Limits {
     /// `max_inflight_messages`: QoS 1 and 2 messages under way to a client (its own receive maximum may lower
     /// it), and the receive maximum told to v5 clients. Mosquitto's 0 is 65,535.
     pub max_inflight_messages: u16,
-    /// `max_queued_messages`: messages held in memory for one client. QoS 1 and 2 beyond it stay in the log
-    /// and are read from there, QoS 0 beyond it are dropped. Mosquitto's 0 is [`usize::MAX`].
+    /// `max_queued_messages`: messages held in memory for one client (of QoS 0 four times as many). What is beyond
+    /// it stays in the log and is read from there; of QoS 0 at most [`Limits::max_qos0_lag`] of it. Mosquitto's 0
+    /// is [`usize::MAX`].
     pub max_queued_messages: usize,
     /// `max_queued_bytes`: payload bytes held in memory for one client; beyond it as above.
     pub max_queued_bytes: usize,
+    /// How many records a client that does not keep up may lie behind the end of a partition before QoS 0 messages
+    /// of it are dropped.
+    pub max_qos0_lag: u32,
     /// Publishes of one client that wait for the log; past it the socket is not read.
     pub max_publishes_under_way: usize,
     /// `max_keepalive`: longest keep alive granted to v5 clients, seconds; 0 = any, none included.
@@ -144,6 +148,7 @@ impl Default for Limits {
             max_inflight_messages: 20,
             max_queued_messages: 1000,
             max_queued_bytes: 8 << 20,
+            max_qos0_lag: 1_000_000,
             max_publishes_under_way: 1024,
             max_keepalive: 0,
             persistent_client_expiration: None,
@@ -167,6 +172,19 @@ pub struct RouteConfig {
     pub key: RouteKey,
     /// Partitions when the topic is created by this route; `None` = the broker's `num.partitions`.
     pub partitions: Option<i32>,
+    /// What an ack means in the topic when it is created by this route; `None` = [`AutoCreate::ack`].
+    pub ack: Option<AckLevel>,
+}
+
+/// When a QoS 1 or 2 publish is acknowledged, and readers see it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AckLevel {
+    /// When it is on stable storage.
+    #[default]
+    Fsync,
+    /// When it is in the page cache: a killed process loses nothing, a power cut may take the newest. The topic is
+    /// created with `write.caching=true`.
+    Memory,
 }
 
 /// What becomes the key of a routed record. Whatever it is, records of one MQTT topic go to one partition, so
@@ -191,10 +209,17 @@ pub struct AutoCreate {
     pub overflow_topic: String,
     /// Partitions of a topic created by the default route; `None` = the broker's `num.partitions`.
     pub partitions: Option<i32>,
+    /// What an ack means in topics created here, unless their route says otherwise.
+    pub ack: AckLevel,
 }
 
 impl Default for AutoCreate {
     fn default() -> Self {
-        Self { max_topics: 1000, overflow_topic: "mqtt-overflow".to_owned(), partitions: None }
+        Self {
+            max_topics: 1000,
+            overflow_topic: "mqtt-overflow".to_owned(),
+            partitions: None,
+            ack: AckLevel::default(),
+        }
     }
 }

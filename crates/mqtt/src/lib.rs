@@ -37,6 +37,6 @@ mod timers;
 mod will;
 
 pub use auth::{Authenticator, Credentials, Verdict};
-pub use config::{AutoCreate, Limits, ListenerConfig, MqttConfig, RouteConfig, RouteKey};
+pub use config::{AckLevel, AutoCreate, Limits, ListenerConfig, MqttConfig, RouteConfig, RouteKey};
 pub use error::MqttError;
 pub use server::{MqttHandle, Server};

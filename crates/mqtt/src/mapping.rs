@@ -5,6 +5,7 @@ use bytes::Bytes;
 use client::door::{Header, Record, StoredRecord};
 use mqtt_codec::{PropertiesBuf, Property, QoS, topic as name};
 
+use crate::config::{AckLevel, RouteKey};
 use crate::message::{Message, Position, Publication};
 use crate::route::{Routes, Target, record_key};
 
@@ -50,7 +51,13 @@ pub(crate) fn retained_record_of(publication: &Publication) -> Record {
     }
     let mut record = record_of(
         &Publication { client: None, ..publication.clone() },
-        &Target { topic: "".into(), partitions: None, key: crate::config::RouteKey::Topic, explicit: true },
+        &Target {
+            topic: "".into(),
+            partitions: None,
+            ack: AckLevel::default(),
+            key: RouteKey::Topic,
+            explicit: true,
+        },
     );
     record.key = key;
     record

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use client::door::{TopicImage, TopicInfo};
 use mqtt_codec::topic as name;
 
-use crate::config::{AutoCreate, RouteConfig, RouteKey};
+use crate::config::{AckLevel, AutoCreate, RouteConfig, RouteKey};
 use crate::error::MqttError;
 
 /// Longest Kafka topic name.
@@ -27,6 +27,7 @@ struct Explicit {
     topic: Arc<str>,
     key: RouteKey,
     partitions: Option<i32>,
+    ack: AckLevel,
 }
 
 /// Where a message goes.
@@ -36,6 +37,8 @@ pub(crate) struct Target {
     pub(crate) topic: Arc<str>,
     /// Partitions to create it with.
     pub(crate) partitions: Option<i32>,
+    /// What an ack is to mean in a topic that is created.
+    pub(crate) ack: AckLevel,
     /// Record key.
     pub(crate) key: RouteKey,
     /// Whether the topic comes from an explicit route (not counted against the cap).
@@ -64,6 +67,7 @@ impl Routes {
                 topic: r.topic.as_str().into(),
                 key: r.key,
                 partitions: r.partitions,
+                ack: r.ack.unwrap_or(auto_create.ack),
             });
         }
         let overflow: Arc<str> = auto_create.overflow_topic.as_str().into();
@@ -76,12 +80,19 @@ impl Routes {
     /// The route of a topic name that does not begin with `$`.
     pub(crate) fn target(&self, topic: &str) -> Target {
         if let Some(r) = self.explicit.iter().find(|r| name::matches(&r.filter, topic)) {
-            return Target { topic: r.topic.clone(), partitions: r.partitions, key: r.key, explicit: true };
+            return Target {
+                topic: r.topic.clone(),
+                partitions: r.partitions,
+                ack: r.ack,
+                key: r.key,
+                explicit: true,
+            };
         }
         match default_topic(topic) {
             Some(t) => Target {
                 topic: t.as_ref().into(),
                 partitions: self.auto_create.partitions,
+                ack: self.auto_create.ack,
                 key: RouteKey::Topic,
                 explicit: false,
             },
@@ -94,6 +105,7 @@ impl Routes {
         Target {
             topic: self.overflow.clone(),
             partitions: self.auto_create.partitions,
+            ack: self.auto_create.ack,
             key: RouteKey::Topic,
             explicit: true,
         }
@@ -222,6 +234,7 @@ mod tests {
                 topic: (*t).to_owned(),
                 key: *k,
                 partitions: None,
+                ack: None,
             })
             .collect();
         Routes::new(&list, &AutoCreate::default()).unwrap()
@@ -309,6 +322,7 @@ mod tests {
                 topic: t.to_owned(),
                 key: RouteKey::Topic,
                 partitions: None,
+                ack: None,
             };
             assert!(Routes::new(&[c], &AutoCreate::default()).is_err(), "{f} {t}");
         }

@@ -55,6 +55,7 @@ impl Server {
         let limits = QueueLimits {
             messages: config.limits.max_queued_messages,
             bytes: config.limits.max_queued_bytes,
+            qos0_lag: i64::from(config.limits.max_qos0_lag),
             upgrade_qos: config.upgrade_outgoing_qos,
         };
         let hub = Hub::new(door, routes, stats.clone(), limits);

@@ -15,12 +15,13 @@ use futures_util::future::BoxFuture;
 use kafka_codec::ErrorCode;
 use log::AppendBatches;
 use meta::MetaError;
+use meta::config::TopicConfig;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::node::Node;
 use crate::replica::Partition;
-use batcher::{Full, batch_bytes};
+use batcher::{AppendingAll, batch_bytes};
 use errors::{of_log, of_meta};
 use reader::LocalTail;
 
@@ -31,7 +32,7 @@ pub(crate) struct LocalDoor {
 }
 
 impl LocalDoor {
-    /// Opens the door; a task tells appenders about durability and begins their next batches.
+    /// Opens the door; a task begins the next batches.
     pub(crate) fn start(node: Arc<Node>) -> Arc<Self> {
         let progress = node.replicas.progress();
         let flusher = tokio::spawn(async move {
@@ -64,7 +65,10 @@ fn partition(node: &Node, of: &TopicPartition) -> Result<Arc<Partition>, DoorErr
 
 /// Checks that a record may stand in a partition.
 fn check(partition: &Partition, record: &Record) -> Result<(), DoorError> {
-    let config = partition.config();
+    check_against(partition, &partition.config(), record)
+}
+
+fn check_against(partition: &Partition, config: &TopicConfig, record: &Record) -> Result<(), DoorError> {
     let (size, max) = (batch_bytes(record), usize::try_from(config.max_message_bytes).unwrap_or(0));
     if size > max {
         return Err(DoorError::TooLarge { topic: partition.topic.to_string(), size, max });
@@ -83,22 +87,6 @@ fn check(partition: &Partition, record: &Record) -> Result<(), DoorError> {
 
 fn refuse<T: Send + 'static>(error: DoorError) -> BoxFuture<'static, Result<T, DoorError>> {
     std::future::ready(Err(error)).boxed()
-}
-
-/// Waits until the partition has room, then appends. In the order of the waiting where appenders are fair.
-async fn append_later(partition: Arc<Partition>, mut record: Record, ack: Ack) -> Result<i64, DoorError> {
-    loop {
-        let moved = Arc::default();
-        partition.waiters.wait_change(Arc::clone(&moved));
-        match partition.batcher.push(&partition, record, ack) {
-            Ok(appending) => {
-                partition.waiters.forget(&moved);
-                return appending.await;
-            }
-            Err(Full(back)) => record = back,
-        }
-        moved.woken().await;
-    }
 }
 
 impl Door for LocalDoor {
@@ -136,11 +124,28 @@ impl Door for LocalDoor {
         });
         match checked {
             Err(error) => refuse(error),
-            Ok(partition) => match partition.batcher.push(&partition, record, ack) {
-                Ok(appending) => Box::pin(appending),
-                Err(Full(record)) => append_later(partition, record, ack).boxed(),
-            },
+            Ok(partition) => Box::pin(partition.batcher.push(&partition, record, ack)),
         }
+    }
+
+    fn append_all(
+        &self,
+        to: &TopicPartition,
+        records: Vec<Record>,
+        ack: Ack,
+    ) -> BoxFuture<'static, Vec<Result<i64, DoorError>>> {
+        let mut appending = AppendingAll::new(records.len());
+        match self.partition(to) {
+            Err(error) => records.iter().for_each(|_| appending.refuse(error.clone())),
+            Ok(partition) => {
+                let config = partition.config();
+                let checked = records
+                    .into_iter()
+                    .map(|record| check_against(&partition, &config, &record).map(|()| record));
+                partition.batcher.push_all(&partition, checked, ack, &mut appending);
+            }
+        }
+        Box::pin(appending)
     }
 
     fn append_atomic(

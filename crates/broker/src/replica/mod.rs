@@ -51,7 +51,7 @@ pub(crate) struct Events {
     progress: Arc<Progress>,
 }
 
-/// Partitions whose durable end moved while records of the local door waited for it.
+/// Partitions whose durable end moved and where records of the local door wait to be appended.
 #[derive(Default)]
 pub(crate) struct Progress {
     moved: Mutex<Vec<Arc<Partition>>>,
@@ -59,7 +59,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Waits for the next round of syncs that concerns the local door.
+    /// Waits for the next round of syncs after which the local door has something to append.
     pub(crate) async fn next(&self) -> Vec<Arc<Partition>> {
         loop {
             let moved = std::mem::take(&mut *self.moved.lock());
@@ -125,7 +125,7 @@ impl LogEvents for Events {
     fn advanced(&self, log: &Arc<Log>, durable_end: i64) {
         if let Some(partition) = self.partition(log) {
             partition.waiters.advanced(durable_end);
-            if partition.batcher.waits() {
+            if partition.batcher.advanced_now(&partition) {
                 self.progress.note(partition);
             }
         }

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -11,14 +12,18 @@ use mqtt_codec::QoS;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
+use super::followed::{Followed, Mode, NO_CURSOR};
 use super::partition::Partition;
+use super::ready::Ready;
 use super::share::ShareGroup;
 use crate::message::{Message, PartitionId};
 use crate::subscriptions::Subscription;
 
-/// QoS 0 messages that may wait for each QoS 1 or 2 message that may: they cannot be read again from the log, and
-/// come from it in bursts, a batch at a time. `max_queued_bytes` bounds them all the same.
-const QOS0_BURST: usize = 64;
+/// QoS 0 messages that may wait for each QoS 1 or 2 message that may: they come from the log a batch at a time.
+/// `max_queued_bytes` bounds them all the same.
+const QOS0_BURST: usize = 4;
+/// A consumer the tail waited for in vain is not waited for again so soon.
+const IMPATIENCE: Duration = Duration::from_secs(10);
 
 /// One message for one consumer.
 #[derive(Clone, Debug)]
@@ -42,6 +47,9 @@ pub(crate) struct QueueLimits {
     pub(crate) messages: usize,
     /// Payload bytes.
     pub(crate) bytes: usize,
+    /// Records that a consumer with a full queue may lie behind the end of a partition before it loses QoS 0
+    /// messages of it.
+    pub(crate) qos0_lag: i64,
     /// `upgrade_outgoing_qos`: send with the subscription's QoS even when published with a lower one.
     pub(crate) upgrade_qos: bool,
 }
@@ -57,41 +65,13 @@ pub(crate) enum Wake {
     Nobody,
 }
 
-/// Where a consumer stands in a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
-    /// The tail feeds it with records from this offset on.
-    Live { from: i64 },
-    /// It reads on its own; this offset is next.
-    Behind { next: i64 },
-}
-
-/// Next offset of a partition of which only the QoS 2 floor is known.
-const NO_CURSOR: i64 = -1;
-
+/// What became of a record that the tail offered.
 #[derive(Debug)]
-pub(super) struct Followed {
-    pub(super) partition: Arc<Partition>,
-    pub(super) mode: Mode,
-    /// Last offset the tail put into the queue.
-    last_pushed: i64,
-    /// QoS 0 messages before this are history and not delivered.
-    qos0_from: i64,
-    /// QoS 2 messages before this were delivered already or are in flight.
-    qos2_from: i64,
-    /// Whether it counts among the partition's followers.
-    pub(super) follows: bool,
-}
-
-impl Followed {
-    /// The next offset the consumer needs.
-    fn next(&self) -> i64 {
-        match self.mode {
-            // The record the tail works on may not have reached this consumer yet.
-            Mode::Live { from } => from.max(self.partition.position()).max(self.last_pushed + 1),
-            Mode::Behind { next } => next,
-        }
-    }
+pub(super) enum Offered {
+    /// It is in the queue, or the consumer will read it itself, or does not need it.
+    Taken(Wake),
+    /// The queue is full; [`Consumer::room_for_tail`] tells when it is not any more.
+    Full(Delivery),
 }
 
 /// Retained messages to be sent for one subscription.
@@ -115,7 +95,11 @@ pub(super) struct Inner {
     /// The reader was told and has not emptied the queue since.
     told: bool,
     pub(super) pump: bool,
-    pump_waits: bool,
+    /// The pump waits for room for a message of this QoS.
+    pump_waits: Option<QoS>,
+    /// A tail waits for room.
+    tail_waits: bool,
+    slow_until: Option<Instant>,
     /// Counts connections, so that a pump of an earlier one stops.
     pub(super) epoch: u64,
 }
@@ -133,9 +117,11 @@ pub(crate) struct Consumer {
     subscriptions_version: AtomicU64,
     pub(super) inner: Mutex<Inner>,
     /// Wakes the connection.
-    pub(crate) ready: Notify,
+    pub(crate) ready: Ready,
     /// Wakes the pump.
     pub(super) room: Notify,
+    /// Wakes the tails that wait.
+    pub(super) room_for_tail: Notify,
     /// Messages dropped for this consumer.
     pub(crate) dropped: AtomicU64,
     /// Set when this is the consumer of a share group.
@@ -163,8 +149,9 @@ impl Consumer {
             subscriptions: RwLock::default(),
             subscriptions_version: AtomicU64::new(0),
             inner: Mutex::default(),
-            ready: Notify::new(),
+            ready: Ready::default(),
             room: Notify::new(),
+            room_for_tail: Notify::new(),
             dropped: AtomicU64::new(0),
             share: OnceLock::new(),
         })
@@ -275,28 +262,39 @@ impl Consumer {
         found
     }
 
-    /// The tail offers a record.
-    pub(super) fn offer(&self, partition: PartitionId, offset: i64, delivery: Delivery) -> Wake {
+    /// The tail offers a record. When the queue is full, a patient tail gets it back and waits for room; the
+    /// consumer of an impatient one reads on from its cursor.
+    pub(super) fn offer(
+        &self,
+        partition: PartitionId,
+        offset: i64,
+        delivery: Delivery,
+        patient: bool,
+    ) -> Offered {
         let inner = &mut *self.inner.lock();
         let full = self.is_full(inner, &delivery);
         // Not followed yet: whoever is about to follow it starts at or before this record.
-        let Some(followed) = inner.followed.get_mut(&partition) else { return Wake::Nobody };
+        let Some(followed) = inner.followed.get_mut(&partition) else { return Offered::Taken(Wake::Nobody) };
         match followed.mode {
-            Mode::Behind { .. } => return Wake::Nobody,
-            Mode::Live { from } if offset < from => return Wake::Nobody,
+            Mode::Behind { .. } => return Offered::Taken(Wake::Nobody),
+            Mode::Live { from } if offset < from => return Offered::Taken(Wake::Nobody),
             Mode::Live { .. } => {}
         }
-        if delivery.qos == QoS::AtMostOnce {
-            if full {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-                return Wake::Nobody;
+        if full {
+            let now = Instant::now();
+            if patient && inner.slow_until.is_none_or(|until| until <= now) {
+                inner.tail_waits = true;
+                return Offered::Full(delivery);
             }
-        } else if full {
             followed.mode = Mode::Behind { next: offset };
-            return if std::mem::replace(&mut inner.pump, true) { Wake::Nobody } else { Wake::Pump };
+            if !patient {
+                inner.slow_until = now.checked_add(IMPATIENCE);
+            }
+            let runs = std::mem::replace(&mut inner.pump, true);
+            return Offered::Taken(if runs { Wake::Nobody } else { Wake::Pump });
         }
         followed.last_pushed = offset;
-        self.push(inner, delivery)
+        Offered::Taken(self.push(inner, delivery))
     }
 
     /// A message that is not in the log (`$SYS`): dropped when there is no room.
@@ -311,11 +309,34 @@ impl Consumer {
 
     fn is_full(&self, inner: &Inner, delivery: &Delivery) -> bool {
         let (count, max) = match delivery.qos {
-            QoS::AtMostOnce => (inner.unacked.len(), self.limits.messages.saturating_mul(QOS0_BURST)),
+            QoS::AtMostOnce => (inner.unacked.len(), self.qos0_messages()),
             _ => (inner.acked.len(), self.limits.messages),
         };
         count >= max
             || (count > 0 && inner.bytes + delivery.message.publication.payload.len() > self.limits.bytes)
+    }
+
+    fn qos0_messages(&self) -> usize {
+        self.limits.messages.saturating_mul(QOS0_BURST)
+    }
+
+    /// Tells those who wait for room, once there is enough of it to be worth their while.
+    fn call_writers(&self, inner: &mut Inner) {
+        let acked = inner.acked.len() <= self.limits.messages / 2;
+        let unacked = inner.unacked.len() <= self.qos0_messages() / 2;
+        let for_pump = match inner.pump_waits {
+            None => false,
+            Some(QoS::AtMostOnce) => unacked,
+            Some(_) => acked,
+        };
+        if for_pump {
+            inner.pump_waits = None;
+            self.room.notify_one();
+        }
+        if inner.tail_waits && acked && unacked && inner.bytes <= self.limits.bytes / 2 {
+            inner.tail_waits = false;
+            self.room_for_tail.notify_waiters();
+        }
     }
 
     fn push(&self, inner: &mut Inner, delivery: Delivery) -> Wake {
@@ -402,10 +423,7 @@ impl Consumer {
         if inner.acked.is_empty() && inner.unacked.is_empty() && inner.retained.is_empty() {
             inner.told = false;
         }
-        if inner.pump_waits && inner.acked.len() <= self.limits.messages / 2 {
-            inner.pump_waits = false;
-            self.room.notify_one();
-        }
+        self.call_writers(inner);
     }
 
     fn retained_qos(&self, batch: &RetainedBatch) -> Option<QoS> {
@@ -436,7 +454,9 @@ impl Consumer {
         self.online.store(false, Ordering::SeqCst);
         inner.epoch += 1;
         inner.pump = false;
-        inner.pump_waits = false;
+        inner.pump_waits = None;
+        inner.tail_waits = false;
+        inner.slow_until = None;
         inner.told = false;
         let mut followed = Vec::new();
         for f in inner.followed.values_mut() {
@@ -455,6 +475,7 @@ impl Consumer {
             }
         }
         self.room.notify_one();
+        self.room_for_tail.notify_waiters();
         followed
     }
 
@@ -556,7 +577,8 @@ impl Consumer {
     }
 
     /// The pump puts in a record it read, unless the queue is full (`Err` gives it back) or the connection
-    /// `epoch` is over (`Ok(None)`).
+    /// `epoch` is over (`Ok(None)`). A QoS 0 message for which there is no room is dropped when the consumer lies
+    /// too far behind.
     pub(super) fn pump_in(
         &self,
         epoch: u64,
@@ -579,8 +601,9 @@ impl Consumer {
             f.mode = Mode::Behind { next: offset + 1 };
             return Ok(Some(Wake::Nobody));
         };
-        if full && delivery.qos != QoS::AtMostOnce {
-            inner.pump_waits = true;
+        let lag = f.partition.end().saturating_sub(offset);
+        if full && (delivery.qos != QoS::AtMostOnce || lag <= self.limits.qos0_lag) {
+            inner.pump_waits = Some(delivery.qos);
             return Err(delivery);
         }
         f.mode = Mode::Behind { next: offset + 1 };
@@ -628,28 +651,5 @@ impl Consumer {
     /// The number of the current connection.
     pub(super) fn epoch(&self) -> u64 {
         self.inner.lock().epoch
-    }
-}
-
-impl Followed {
-    fn behind(partition: Arc<Partition>, next: i64, qos0_from: i64) -> Self {
-        Self {
-            partition,
-            mode: Mode::Behind { next },
-            last_pushed: -1,
-            qos0_from,
-            qos2_from: 0,
-            follows: false,
-        }
-    }
-
-    /// Lets the tail take over if it has not begun any record from the cursor on. The tail writes its position
-    /// before it looks for consumers, and we hold the consumer's lock: a record it begins later finds us live.
-    fn join(&mut self) {
-        if let Mode::Behind { next } = self.mode
-            && self.partition.position() < next
-        {
-            self.mode = Mode::Live { from: next };
-        }
     }
 }

@@ -294,6 +294,11 @@ impl Hub {
         for partition in consumer.go_offline() {
             Self::leave(&partition);
         }
+        self.count_dropped(consumer);
+    }
+
+    /// Adds what was dropped for a consumer to the server's count.
+    pub(super) fn count_dropped(&self, consumer: &Consumer) {
         let dropped = consumer.dropped.swap(0, Ordering::Relaxed);
         self.stats.publish_dropped.fetch_add(dropped, Ordering::Relaxed);
     }

@@ -2,9 +2,11 @@
 //! cursor for whoever falls behind.
 
 mod consumer;
+mod followed;
 mod hub;
 mod partition;
 mod pump;
+mod ready;
 mod share;
 mod tail;
 

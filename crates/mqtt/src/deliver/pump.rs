@@ -14,7 +14,7 @@ use crate::message::Position;
 use crate::subscriptions::{Subscription, Trie};
 
 /// Bytes read at a time.
-const READ_BYTES: usize = 256 << 10;
+const READ_BYTES: usize = 64 << 10;
 /// Pause after a failure of the log.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -80,13 +80,15 @@ async fn step(
     if chunk.log_start_offset > next {
         hub.count_lost(&partition.name, next, chunk.log_start_offset);
     }
+    let mut matched = Vec::new();
     for record in chunk.records {
         let offset = record.offset;
         let at = Position { partition: partition.id, offset };
         let message = Arc::new(mapping::message_of(record, &partition.name.topic, &hub.routes, at));
-        let mut matched = Vec::new();
+        matched.clear();
         filters.trie.matches(message.topic(), &mut |_, s| matched.push(s));
-        let mut delivery = consumer.delivery(&message, Some((partition.id, offset)), matched.into_iter());
+        let place = Some((partition.id, offset));
+        let mut delivery = consumer.delivery(&message, place, matched.iter().copied());
         loop {
             match consumer.pump_in(epoch, partition.id, offset, delivery) {
                 Ok(None) => return Ok(None),
@@ -101,5 +103,6 @@ async fn step(
             break;
         }
     }
+    hub.count_dropped(consumer);
     Ok(consumer.pump_to(epoch, partition.id, chunk.next_offset))
 }

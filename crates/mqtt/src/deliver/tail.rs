@@ -7,7 +7,7 @@ use bytes::Bytes;
 use client::door::{Chunk, DoorError, StartAt};
 use hashbrown::HashMap;
 
-use super::consumer::{Consumer, Wake};
+use super::consumer::{Consumer, Delivery, Offered, Wake};
 use super::hub::Hub;
 use super::partition::Partition;
 use crate::mapping;
@@ -16,6 +16,9 @@ use crate::subscriptions::Recipient;
 
 /// Topics whose recipients are remembered.
 const REMEMBERED_MAX: usize = 4096;
+/// How long the tail waits for a consumer whose queue is full: as long as it drains, waiting is cheaper than its
+/// reading the log on its own. It happens at most once in ten seconds that this wait is in vain.
+const PATIENCE: Duration = Duration::from_millis(20);
 /// Pause after a failure of the log.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -28,7 +31,7 @@ pub(super) async fn run(hub: Arc<Hub>, partition: Arc<Partition>, from: i64) {
         loop {
             match tail.next().await {
                 Ok(chunk) => {
-                    next = hand_out(&hub, &partition, &mut recipients, chunk, next);
+                    next = hand_out(&hub, &partition, &mut recipients, chunk, next).await;
                     if partition.end_unfollowed_tail() {
                         return;
                     }
@@ -48,7 +51,7 @@ pub(super) async fn run(hub: Arc<Hub>, partition: Arc<Partition>, from: i64) {
     }
 }
 
-fn hand_out(
+async fn hand_out(
     hub: &Arc<Hub>,
     partition: &Arc<Partition>,
     remembered: &mut Remembered,
@@ -74,7 +77,14 @@ fn hand_out(
             let Some(delivery) = r.consumer.delivery(&message, place, r.subscriptions.iter()) else {
                 continue;
             };
-            match r.consumer.offer(partition.id, offset, delivery) {
+            let wake = match r.consumer.offer(partition.id, offset, delivery, true) {
+                Offered::Taken(wake) => wake,
+                Offered::Full(delivery) => {
+                    readers.drain(..).for_each(|reader| reader.wake());
+                    offer_again(&r.consumer, partition, offset, delivery).await
+                }
+            };
+            match wake {
                 Wake::Reader => readers.push(r.consumer.clone()),
                 Wake::Pump => hub.start_pump(&r.consumer),
                 Wake::Nobody => {}
@@ -87,6 +97,26 @@ fn hand_out(
         reader.wake();
     }
     next
+}
+
+/// Waits for room in a consumer's queue, for a while.
+async fn offer_again(
+    consumer: &Consumer,
+    partition: &Partition,
+    offset: i64,
+    mut delivery: Delivery,
+) -> Wake {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let mut patient = true;
+    loop {
+        // Before the offer, so that room made after it is noticed.
+        let room = consumer.room_for_tail.notified();
+        match consumer.offer(partition.id, offset, delivery, patient) {
+            Offered::Taken(wake) => return wake,
+            Offered::Full(back) => delivery = back,
+        }
+        patient = tokio::time::timeout_at(deadline, room).await.is_ok();
+    }
 }
 
 /// Recipients by topic, as long as no subscription changes.

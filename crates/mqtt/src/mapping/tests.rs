@@ -14,6 +14,7 @@ fn routes() -> Routes {
         topic: topic.to_owned(),
         key,
         partitions: None,
+        ack: None,
     };
     let list = [
         route("plant/+/press/#", "presses", RouteKey::Level(1)),

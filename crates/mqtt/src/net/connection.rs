@@ -9,9 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use client::door::{DoorError, TopicImage};
-use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesOrdered;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
 use hashbrown::HashMap;
 use mqtt_codec::{
     Ack, DecodeError, Decoder, Disconnect, Packet, PacketId, PacketType, Property, ProtocolVersion,
@@ -19,8 +17,11 @@ use mqtt_codec::{
 };
 use tokio::net::TcpStream;
 
+use super::alarm::Alarm;
+use super::gathered::{Gathered, Sent, settle_published};
 use super::listener::Listener;
 use super::outbuf::OutBuf;
+use super::under_way::UnderWay;
 use crate::broker::{Broker, Located, reason_of};
 use crate::deliver::{Delivery, ShareGroup};
 use crate::message::now_ms;
@@ -95,7 +96,9 @@ impl From<DecodeError> for Close {
 #[derive(Debug)]
 pub(crate) enum Step {
     /// A publish is in the log, or not.
-    Published { id: Option<PacketId>, qos: QoS, result: Result<(), DoorError>, matched: bool },
+    Published { sent: Sent, result: Result<(), DoorError> },
+    /// Publishes that were gathered are in the log, or not.
+    AllPublished { publishes: Vec<Sent>, results: Vec<Result<i64, DoorError>> },
     /// A publish was not accepted.
     Refused { id: Option<PacketId>, qos: QoS, reason: ReasonCode },
     /// The release of an inbound QoS 2 publish is in the log, or not.
@@ -132,7 +135,11 @@ pub(crate) struct Connection {
     stream: TcpStream,
     peer: SocketAddr,
     output: OutBuf,
-    under_way: FuturesOrdered<BoxFuture<'static, Step>>,
+    pub(super) gathered: Option<Gathered>,
+    pub(super) under_way: UnderWay,
+    /// What the client sent and got no answer to: gathered or under way.
+    pub(super) unanswered: usize,
+    alarm: Alarm,
     deliveries: Vec<Delivery>,
     heard: Instant,
     checkpoint_due: Option<Instant>,
@@ -205,7 +212,10 @@ pub(crate) async fn serve(broker: Arc<Broker>, listener: Arc<Listener>, stream: 
         stream,
         peer,
         output: OutBuf::default(),
-        under_way: FuturesOrdered::new(),
+        gathered: None,
+        under_way: UnderWay::default(),
+        unanswered: 0,
+        alarm: Alarm::default(),
         deliveries: Vec::new(),
         heard: Instant::now(),
         checkpoint_due: None,
@@ -321,25 +331,24 @@ impl Connection {
     /// Does everything that can be done now, then waits for one more thing.
     async fn turn(&mut self) -> Result<(), Close> {
         for _ in 0..PACKETS_A_TURN {
-            if self.under_way.len() >= self.broker.config.limits.max_publishes_under_way
-                || self.output.is_full()
-            {
+            if !self.may_go_on() {
                 break;
             }
             let Some(packet) = self.decoder.decode(&mut self.input)? else { break };
             Stats::add(&self.broker.stats.packets_received, 1);
             self.handle(packet).await?;
         }
+        self.flush();
         self.take_steps()?;
         self.take_deliveries();
         self.write()?;
         self.plan_checkpoint();
 
-        let may_read = self.under_way.len() < self.broker.config.limits.max_publishes_under_way
-            && !self.output.is_full();
+        let may_read = self.may_go_on();
         let buffered = may_read && self.has_whole_packet()?;
         let deadline = self.deadline();
         tokio::select! {
+            biased;
             step = self.under_way.next(), if !self.under_way.is_empty() => {
                 if let Some(step) = step {
                     self.step(step)?;
@@ -354,9 +363,14 @@ impl Connection {
                 result.map_err(|e| Close::io(&e))?;
             }
             () = tokio::task::yield_now(), if buffered => {}
-            () = sleep_until(deadline) => self.check_time().await?,
+            () = self.alarm.at(deadline) => self.check_time().await?,
         }
         Ok(())
+    }
+
+    /// Whether the client may be given more to answer.
+    fn may_go_on(&self) -> bool {
+        self.unanswered < self.broker.config.limits.max_publishes_under_way && !self.output.is_full()
     }
 
     fn has_whole_packet(&self) -> Result<bool, Close> {
@@ -428,7 +442,9 @@ impl Connection {
 
     /// Puts something under way; its end is acted on after everything put under way before.
     pub(crate) fn later(&mut self, step: impl Future<Output = Step> + Send + 'static) {
-        self.under_way.push_back(step.boxed());
+        self.flush();
+        self.unanswered += 1;
+        self.under_way.push(step.boxed());
     }
 
     /// Acts on what has ended by now.
@@ -442,6 +458,7 @@ impl Connection {
 
     /// Waits for everything under way.
     pub(crate) async fn finish_steps(&mut self) -> Result<(), Close> {
+        self.flush();
         while let Some(step) = self.under_way.next().await {
             self.step(step)?;
         }
@@ -449,8 +466,13 @@ impl Connection {
     }
 
     fn step(&mut self, step: Step) -> Result<(), Close> {
+        if let Step::AllPublished { publishes, results } = step {
+            return self.all_published(publishes, results);
+        }
+        self.unanswered = self.unanswered.saturating_sub(1);
         match step {
-            Step::Published { id, qos, result, matched } => self.published(id, qos, result, matched),
+            Step::AllPublished { .. } => Ok(()),
+            Step::Published { sent, result } => self.published(sent, result),
             Step::Refused { id, qos, reason } => self.refused(id, qos, reason),
             Step::Released { id, result } => match result {
                 Ok(()) => {
@@ -486,13 +508,8 @@ impl Connection {
         }
     }
 
-    fn published(
-        &mut self,
-        id: Option<PacketId>,
-        qos: QoS,
-        result: Result<(), DoorError>,
-        matched: bool,
-    ) -> Result<(), Close> {
+    pub(super) fn published(&mut self, sent: Sent, result: Result<(), DoorError>) -> Result<(), Close> {
+        let Sent { id, qos, matched } = sent;
         let Some(id) = id else {
             if let Err(error) = result {
                 Stats::add(&self.broker.stats.publish_dropped, 1);
@@ -736,6 +753,7 @@ impl Connection {
 
     /// Says goodbye, closes the socket, waits for what is under way and puts the session back.
     async fn end(mut self, close: Close, seat: &Arc<Seat>) {
+        self.flush();
         let how = match &close {
             Close::Disconnected => Ended::Cleanly,
             Close::Error(ReasonCode::SessionTakenOver, _) => Ended::TakenOver,
@@ -768,11 +786,14 @@ impl Connection {
 }
 
 /// Takes note of how everything under way ended.
-async fn settle_steps(session: &mut Session, mut under_way: FuturesOrdered<BoxFuture<'static, Step>>) {
+async fn settle_steps(session: &mut Session, mut under_way: UnderWay) {
     while let Some(step) = under_way.next().await {
         match step {
-            Step::Published { id: Some(id), qos: QoS::ExactlyOnce, result, .. } => {
-                session.inbound.stored(id, result.is_ok());
+            Step::Published { sent, result } => settle_published(session, sent, result.is_ok()),
+            Step::AllPublished { publishes, results } => {
+                for (sent, result) in publishes.into_iter().zip(results) {
+                    settle_published(session, sent, result.is_ok());
+                }
             }
             Step::Refused { id: Some(id), qos: QoS::ExactlyOnce, .. } => session.inbound.stored(id, false),
             Step::Released { id, result: Ok(()) } => session.inbound.released(id),
@@ -786,11 +807,4 @@ async fn settle_steps(session: &mut Session, mut under_way: FuturesOrdered<BoxFu
 fn extra_properties(subscription_ids: &[u32], expiry: Option<u32>) -> Vec<Property<'static>> {
     let ids = subscription_ids.iter().map(|id| Property::SubscriptionIdentifier(*id));
     ids.chain(expiry.map(Property::MessageExpiryInterval)).collect()
-}
-
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
-    }
 }

@@ -17,6 +17,10 @@ use crate::net::{Close, Connection};
 impl Connection {
     /// Acts on one packet.
     pub(crate) async fn handle(&mut self, packet: Packet) -> Result<(), Close> {
+        if !matches!(packet, Packet::Publish(_) | Packet::PubAck(_) | Packet::PubComp(_)) {
+            // Whatever it is, it comes after what was published before.
+            self.flush();
+        }
         match packet {
             Packet::Publish(p) => self.handle_publish(p).await,
             Packet::PubAck(a) => self.handle_puback(&a),

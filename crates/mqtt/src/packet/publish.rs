@@ -8,7 +8,7 @@ use mqtt_codec::{PacketId, PropertiesBuf, Property, Publish, QoS, ReasonCode};
 
 use crate::broker::owned;
 use crate::message::{Message, Publication, now_ms};
-use crate::net::{Close, Connection, Step};
+use crate::net::{Close, Connection, Sent, Step};
 use crate::session::Step2;
 use crate::session::store::SessionStore;
 use crate::stats::Stats;
@@ -30,9 +30,8 @@ impl Connection {
                     Step2::Store => {}
                     Step2::Again => {
                         // In its turn behind what is under way.
-                        let step =
-                            Step::Published { id: Some(id), qos: p.qos, result: Ok(()), matched: true };
-                        self.later(std::future::ready(step));
+                        let sent = Sent { id: Some(id), qos: p.qos, matched: true };
+                        self.later(std::future::ready(Step::Published { sent, result: Ok(()) }));
                         return Ok(());
                     }
                     Step2::Wait => return Ok(()),
@@ -121,12 +120,8 @@ impl Connection {
             let kept = (!message.publication.payload.is_empty()).then(|| message.clone());
             self.broker.retained.apply(message.publication.topic.clone(), kept, message.stored_ms);
         }
-        self.later(std::future::ready(Step::Published {
-            id: p.packet_id,
-            qos: p.qos,
-            result: Ok(()),
-            matched,
-        }));
+        let sent = Sent { id: p.packet_id, qos: p.qos, matched };
+        self.later(std::future::ready(Step::Published { sent, result: Ok(()) }));
     }
 
     async fn store(&mut self, p: Publish, topic: Bytes) -> Result<(), Close> {
@@ -168,14 +163,21 @@ impl Connection {
             _ => Vec::new(),
         };
         let ack = if p.qos == QoS::AtMostOnce { Ack::Leader } else { Ack::All };
+        let sent = Sent { id: p.packet_id, qos: p.qos, matched };
+        if !publication.retain && with.is_empty() {
+            self.gather(&to.partition, ack, to.record_of(&publication), sent);
+            return Ok(());
+        }
+        // After what was gathered before.
+        self.flush();
         let written = self.broker.append(&publication, &to, ack, with);
-        let (id, qos) = (p.packet_id, p.qos);
-        self.later(async move { Step::Published { id, qos, result: written.await, matched } });
+        self.later(async move { Step::Published { sent, result: written.await } });
         Ok(())
     }
 
     fn later_failed(&mut self, id: Option<PacketId>, qos: QoS, error: DoorError) {
-        self.later(std::future::ready(Step::Published { id, qos, result: Err(error), matched: true }));
+        let sent = Sent { id, qos, matched: true };
+        self.later(std::future::ready(Step::Published { sent, result: Err(error) }));
     }
 }
 

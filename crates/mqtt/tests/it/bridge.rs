@@ -52,6 +52,7 @@ async fn routes_and_keys() {
         topic: topic.to_owned(),
         key,
         partitions,
+        ack: None,
     };
     let routes = vec![
         route("plant/+/press/#", "presses", RouteKey::Level(1), Some(3)),

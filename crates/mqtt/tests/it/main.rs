@@ -14,3 +14,4 @@ mod c07_will;
 mod faults;
 mod restart;
 mod share;
+mod slow;

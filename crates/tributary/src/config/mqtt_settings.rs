@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use mqtt::{ListenerConfig, MqttConfig, RouteConfig, RouteKey};
+use mqtt::{AckLevel, ListenerConfig, MqttConfig, RouteConfig, RouteKey};
 
 use super::sources::{self, Setting};
 use super::{Draft, LOOPBACK, MQTT_PORT, listen};
@@ -16,6 +16,8 @@ const PACKET_BYTES_MAX: u32 = 268_435_460;
 const OWN: &[&str] = &[
     "mqtt.auto.create.topics.max",
     "mqtt.auto.create.partitions",
+    "mqtt.ack",
+    "mqtt.qos0.lag.max",
     "mqtt.overflow.topic",
     "mqtt.sessions.max",
     "mqtt.subscriptions.max",
@@ -23,7 +25,7 @@ const OWN: &[&str] = &[
     "mqtt.checkpoint.interval.ms",
     "mqtt.connect.timeout.ms",
 ];
-/// `mqtt.route.NAME = FILTER -> TOPIC [key=topic|none|level:N] [partitions=N]`
+/// `mqtt.route.NAME = FILTER -> TOPIC [key=topic|none|level:N] [partitions=N] [ack=fsync|memory]`
 const ROUTE: &str = "mqtt.route.";
 
 /// Whether a setting is one of our own.
@@ -231,6 +233,8 @@ fn set_own(config: &mut MqttConfig, setting: &Setting) -> Result<(), String> {
     match setting.key.as_str() {
         "mqtt.auto.create.topics.max" => config.auto_create.max_topics = parse(value, "a count")?,
         "mqtt.auto.create.partitions" => config.auto_create.partitions = Some(positive(value)?),
+        "mqtt.ack" => config.auto_create.ack = ack(value)?,
+        "mqtt.qos0.lag.max" => config.limits.max_qos0_lag = parse(value, "a count of records")?,
         "mqtt.overflow.topic" => config.auto_create.overflow_topic = value.to_string(),
         "mqtt.sessions.max" => config.limits.max_sessions = parse(value, "a count")?,
         "mqtt.subscriptions.max" => config.limits.max_subscriptions = parse(value, "a count")?,
@@ -246,14 +250,19 @@ fn set_own(config: &mut MqttConfig, setting: &Setting) -> Result<(), String> {
     Ok(())
 }
 
-/// `FILTER -> TOPIC [key=topic|none|level:N] [partitions=N]`
+/// `FILTER -> TOPIC [key=topic|none|level:N] [partitions=N] [ack=fsync|memory]`
 fn route(text: &str) -> Result<RouteConfig, String> {
-    let form = "expected FILTER -> TOPIC [key=topic|none|level:N] [partitions=N]";
+    let form = "expected FILTER -> TOPIC [key=topic|none|level:N] [partitions=N] [ack=fsync|memory]";
     let (filter, rest) = text.split_once("->").ok_or(form)?;
     let mut words = rest.split_whitespace();
     let topic = words.next().ok_or(form)?.to_string();
-    let mut route =
-        RouteConfig { filter: filter.trim().to_string(), topic, key: RouteKey::Topic, partitions: None };
+    let mut route = RouteConfig {
+        filter: filter.trim().to_string(),
+        topic,
+        key: RouteKey::Topic,
+        partitions: None,
+        ack: None,
+    };
     for word in words {
         match word.split_once('=') {
             Some(("key", "topic")) => route.key = RouteKey::Topic,
@@ -262,10 +271,20 @@ fn route(text: &str) -> Result<RouteConfig, String> {
                 route.key = RouteKey::Level(parse(&level["level:".len()..], "a level, from 0")?);
             }
             Some(("partitions", n)) => route.partitions = Some(positive(n)?),
+            Some(("ack", level)) => route.ack = Some(ack(level)?),
             _ => return Err(format!("{word}: {form}")),
         }
     }
     Ok(route)
+}
+
+/// What a PUBACK means.
+fn ack(text: &str) -> Result<AckLevel, String> {
+    match text {
+        "fsync" => Ok(AckLevel::Fsync),
+        "memory" => Ok(AckLevel::Memory),
+        _ => Err(format!("{text:?} is not fsync or memory")),
+    }
 }
 
 fn complain(draft: &mut Draft, setting: &Setting, outcome: Result<(), String>) {

@@ -172,6 +172,13 @@ fn routes_are_read() {
         ("plant/+/press/#", "press", Some(4))
     );
     assert_eq!(route.key, mqtt::RouteKey::Level(1));
+    assert_eq!(route.ack, None, "what mqtt.ack says");
+    let plan = serve(&[("mqtt.ack", "memory"), ("mqtt.route.a", "a/# -> a ack=fsync")]).expect("a plan");
+    let mqtt = plan.mqtt.expect("mqtt");
+    assert_eq!(mqtt.auto_create.ack, mqtt::AckLevel::Memory);
+    assert_eq!(mqtt.routes[0].ack, Some(mqtt::AckLevel::Fsync));
+    let problems = serve(&[("mqtt.ack", "never")]).err().expect("refused");
+    assert!(problems[0].contains("is not fsync or memory"), "{problems:?}");
     let problems = serve(&[("mqtt.route.x", "a b c")]).err().expect("refused");
     assert!(problems[0].contains("expected FILTER -> TOPIC"), "{problems:?}");
 }
