@@ -35,6 +35,8 @@ use crate::will::{Ended, show};
 const READ_BYTES: usize = 16 << 10;
 /// Deliveries taken from the queue at a time.
 const TAKE: usize = 256;
+/// How often the output is filled and written before others get their turn.
+const WRITES_A_TURN: usize = 8;
 /// Packets handled before others get their turn.
 const PACKETS_A_TURN: usize = 256;
 /// How long a last word (DISCONNECT, CONNACK with an error) may take to be written.
@@ -340,8 +342,16 @@ impl Connection {
         }
         self.flush();
         self.take_steps()?;
-        self.take_deliveries();
-        self.write()?;
+        let mut more = true;
+        for _ in 0..WRITES_A_TURN {
+            more = self.take_deliveries();
+            self.write()?;
+            if !more || !self.output.is_empty() {
+                break;
+            }
+        }
+        // Nobody tells of what is queued already, nor of a socket that took everything.
+        let more = more && self.output.is_empty();
         self.plan_checkpoint();
 
         let may_read = self.may_go_on();
@@ -362,7 +372,7 @@ impl Connection {
             result = self.stream.writable(), if !self.output.is_empty() => {
                 result.map_err(|e| Close::io(&e))?;
             }
-            () = tokio::task::yield_now(), if buffered => {}
+            () = tokio::task::yield_now(), if buffered || more => {}
             () = self.alarm.at(deadline) => self.check_time().await?,
         }
         Ok(())
@@ -559,8 +569,10 @@ impl Connection {
         Ok(())
     }
 
-    /// Moves deliveries from the queue to the output, as far as output and window have room.
-    fn take_deliveries(&mut self) {
+    /// Moves deliveries from the queue to the output, as far as output and window have room. Answers whether it
+    /// ended for want of room in the output.
+    fn take_deliveries(&mut self) -> bool {
+        let mut more = true;
         while !self.output.is_full() {
             let mut deliveries = std::mem::take(&mut self.deliveries);
             self.session.consumer.take(TAKE, self.session.outbound.room(), &mut deliveries);
@@ -571,13 +583,15 @@ impl Connection {
             }
             self.deliveries = deliveries;
             if taken < TAKE {
+                more = false;
                 break;
             }
         }
         for at in 0..self.shares.len() {
-            let Some(group) = self.shares.get(at).cloned() else { return };
+            let Some(group) = self.shares.get(at).cloned() else { break };
             if self.output.is_full() {
                 group.decline(&self.session.consumer);
+                more = true;
                 continue;
             }
             let mut deliveries = std::mem::take(&mut self.deliveries);
@@ -587,6 +601,7 @@ impl Connection {
             }
             self.deliveries = deliveries;
         }
+        more
     }
 
     /// Sends what was taken from a share group, as this member's own subscription says.
