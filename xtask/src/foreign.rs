@@ -217,6 +217,9 @@ impl RealKafka {
             .arg("-B")
             .arg(Foreign::source("real_kafka.py"))
             .arg("run")
+            // So that there are rules to add, list and remove.
+            .args(["--set", "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer"])
+            .args(["--set", "super.users=User:ANONYMOUS"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

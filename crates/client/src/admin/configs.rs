@@ -3,8 +3,8 @@
 use kafka_codec::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_codec::messages::describe_configs_response::DescribeConfigsResourceResult;
 use kafka_codec::messages::{
-    AlterConfigsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest, alter_configs_request,
-    incremental_alter_configs_request,
+    AlterConfigsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest, ListConfigResourcesRequest,
+    alter_configs_request, incremental_alter_configs_request,
 };
 use kafka_codec::{ApiKey, ErrorCode};
 
@@ -144,6 +144,48 @@ impl Admin {
             Ok(each)
         })
         .await
+    }
+
+    /// Lists the resources of these types that have a configuration of their own (Kafka 4.1 and later; for client
+    /// metrics 3.7).
+    ///
+    /// # Errors
+    /// As [`Admin`] says.
+    pub async fn list_config_resources(&self, kinds: &[ConfigResourceType]) -> Result<Vec<ConfigResource>> {
+        let request = &ListConfigResourcesRequest {
+            resource_types: kinds.iter().map(|kind| *kind as i8).collect(),
+            ..ListConfigResourcesRequest::default()
+        };
+        let response = self
+            .retrying("listConfigResources", || async move {
+                let connection = self.cluster.any().await?;
+                let version = connection.newest::<ListConfigResourcesRequest>()?;
+                // Version 0 knows client metrics only and has no field to say so.
+                let older = ListConfigResourcesRequest::default();
+                let metrics_only = kinds == [ConfigResourceType::ClientMetrics];
+                let request = if version == 0 && metrics_only { &older } else { request };
+                let response = connection.call_version(request, version, self.api_timeout()).await?;
+                Error::check(response.error_code, None)?;
+                Ok(response)
+            })
+            .await?;
+        let kinds = [
+            ConfigResourceType::Topic,
+            ConfigResourceType::Broker,
+            ConfigResourceType::BrokerLogger,
+            ConfigResourceType::ClientMetrics,
+            ConfigResourceType::Group,
+        ];
+        let mut all: Vec<ConfigResource> = response
+            .config_resources
+            .into_iter()
+            .filter_map(|r| {
+                let kind = kinds.iter().copied().find(|kind| *kind as i8 == r.resource_type)?;
+                Some(ConfigResource { kind, name: r.resource_name })
+            })
+            .collect();
+        all.sort();
+        Ok(all)
     }
 
     /// Whether brokers know IncrementalAlterConfigs (Kafka 2.3 and later).

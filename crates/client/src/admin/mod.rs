@@ -1,10 +1,14 @@
 //! Administration of a Kafka cluster: topics, configurations, groups, offsets.
 
+mod acls;
 mod configs;
 mod groups;
 mod nodes;
 mod offsets;
+mod quorum;
+mod replicas;
 mod topics;
+mod transactions;
 mod types;
 
 use std::fmt::Debug;
@@ -15,7 +19,15 @@ use std::time::Duration;
 use kafka_codec::{ErrorCode, Request};
 use parking_lot::Mutex;
 
+pub use acls::{
+    AclBinding, AclBindingFilter, AclOperation, AclPatternType, AclPermissionType, AclResourceType,
+};
 pub(crate) use groups::read_assignment;
+pub use quorum::{FeatureUpgradeType, QuorumDescription, QuorumReplica, VoterEndpoint};
+pub use replicas::{ElectionType, ReplicaPlace};
+pub use transactions::{
+    AbortTransaction, ListTransactionsOptions, ProducerState, TransactionDescription, TransactionListing,
+};
 pub use types::*;
 
 use crate::cluster::{Cluster, CoordinatorKind};

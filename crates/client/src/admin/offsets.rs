@@ -86,7 +86,7 @@ impl Admin {
     }
 
     /// Partitions with their leader epochs by leader, and the errors of those without a leader.
-    async fn leaders<T>(
+    pub(super) async fn leaders<T>(
         &self,
         partitions: Vec<TopicPartition>,
     ) -> Result<(BTreeMap<i32, Vec<(TopicPartition, i32)>>, Each<TopicPartition, T>)> {

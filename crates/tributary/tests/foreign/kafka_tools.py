@@ -25,6 +25,16 @@ TOOLS = {
     "delete": ("kafka-delete-records", "org.apache.kafka.tools.DeleteRecordsCommand"),
     "perf": ("kafka-producer-perf-test", "org.apache.kafka.tools.ProducerPerformance"),
     "perfread": ("kafka-consumer-perf-test", "org.apache.kafka.tools.ConsumerPerformance"),
+    "acls": ("kafka-acls", "org.apache.kafka.tools.AclCommand"),
+    "logdirs": ("kafka-log-dirs", "org.apache.kafka.tools.LogDirsCommand"),
+    "versions": ("kafka-broker-api-versions", "org.apache.kafka.tools.BrokerApiVersionsCommand"),
+    "cluster": ("kafka-cluster", "org.apache.kafka.tools.ClusterTool"),
+    "features": ("kafka-features", "org.apache.kafka.tools.FeatureCommand"),
+    "quorum": ("kafka-metadata-quorum", "org.apache.kafka.tools.MetadataQuorumCommand"),
+    "elect": ("kafka-leader-election", "org.apache.kafka.tools.LeaderElectionCommand"),
+    "allgroups": ("kafka-groups", "org.apache.kafka.tools.GroupsCommand"),
+    "metrics": ("kafka-client-metrics", "org.apache.kafka.tools.ClientMetricsCommand"),
+    "txns": ("kafka-transactions", "org.apache.kafka.tools.TransactionsCommand"),
 }
 STEP_SECONDS = 90
 
@@ -32,7 +42,8 @@ STEP_SECONDS = 90
 class Step:
     """One command. `stdin`: its input. `sort`: compare output lines sorted. `only`: compare only lines with this in
     them. `stderr`: compare standard error too. `await_`: repeat until the output has this. `background`: leave it
-    running until the scenario ends. `no_server`: without --bootstrap-server."""
+    running until the scenario ends. `no_server`: without --bootstrap-server (which else comes first, or where the
+    arguments say BOOTSTRAP). `drop`: lines with this are equal."""
 
     def __init__(self, tool, args="", stdin="", sort=False, only=None, stderr=True, await_=None, background=False,
                  no_server=False, drop=None):
@@ -52,6 +63,11 @@ def offsets(args="", **kw): return Step("offsets", args, **kw)
 def configs(args="", **kw): return Step("configs", args, **kw)
 
 
+def of(tool, *commands, **kw):
+    """Steps of one tool. Commands that begin with `!` go without --bootstrap-server."""
+    return [Step(tool, c.lstrip("!").strip(), no_server=c.startswith("!"), **kw) for c in commands]
+
+
 # Reads everything of a small topic and ends.
 def all_of(topic, count, more=""):
     return consume("--topic %s --from-beginning --max-messages %d --timeout-ms 30000 %s" % (topic, count, more))
@@ -68,6 +84,8 @@ FILES = {
     "twice.json": '{"partitions": [{"topic": "@c", "partition": 0, "offset": 2}, {"topic": "@c", "partition": 0, "offset": 1}]}',
     "add.properties": "retention.ms=7000\nmax.message.bytes=3000000\n",
     "admin.properties": "client.id=tool\nrequest.timeout.ms=20000\n",
+    "elect.json": '{"partitions": [{"topic": "@e", "partition": 0}, {"topic": "@e", "partition": 7}]}',
+    "twice-elect.json": '{"partitions": [{"topic": "@e", "partition": 0}, {"topic": "@e", "partition": 0}]}',
 }
 
 SCENARIOS = {
@@ -279,6 +297,70 @@ SCENARIOS = {
         Step("perfread", "--topic @t --num-records 2000 --hide-header --group @perf --timeout 20000"),
         Step("perfread", "--topic @t --include @x --num-records 1"), Step("perfread", "--topic @t"),
     ],
+    "acls": [
+        *of("acls", "!", "!--help", "!--nope", "!--version", "", "--list --add", "--list --producer", "--add", "--add --producer",
+            "--add --topic @t", "--add --idempotent --topic @t", "--add --consumer --topic @t", "!--list",
+            "--add --producer --deny-principal User:x --topic @t", "--list --principal alice", "--remove --principal User:a --topic @t",
+            "--add --topic @t --allow-principal alice", "--add --group @g --operation Write --allow-principal User:a",
+            "--add --topic @t --resource-pattern-type any --allow-principal User:a", "--list --resource-pattern-type foo",
+            drop=r"only supports operations|^\t[A-Z][A-Za-z]+ *$|^  +\t?[A-Z][A-Za-z]+ *$"),
+        *of("acls", "--add --topic @t --allow-principal User:alice", "--add --topic @t --allow-principal User:alice",
+            "--add --topic @t --operation Read --operation describeconfigs --allow-principal User:@bob --allow-host 10.0.0.1",
+            "--add --topic @t --operation Read --operation DescribeConfigs --allow-principal User:@bob --allow-host 10.0.0.1 --allow-host 10.0.0.2 --deny-principal User:@eve",
+            "--add --producer --topic @p --transactional-id @x --allow-principal User:@bob",
+            "--add --consumer --topic @p --group @g --allow-principal User:@bob --resource-pattern-type prefixed",
+            "--add --delegation-token @tok --operation Describe --allow-principal User:@bob", "--add --user-principal User:@eve --operation CreateTokens --allow-principal User:@bob",
+            "--list --topic @t", "--list --topic @t --topic @p --group @g", "--list --topic @pqr --resource-pattern-type match",
+            "--list --topic @p --resource-pattern-type any", "--list --topic @t --principal User:@bob --principal User:@nobody",
+            "--list --transactional-id @x", "--list --delegation-token @tok", "--list --user-principal User:@eve",
+            "--remove --topic @t --operation Read --allow-principal User:@bob --allow-host 10.0.0.1 --force", "--list --topic @t",
+            "--remove --topic @t --force", "--list --topic @t", "--remove --producer --topic @p --transactional-id @x --allow-principal User:@bob --force",
+            "--list --topic @p", "--list --group @g --resource-pattern-type prefixed", "--remove --topic @none --force",
+            "--list --principal User:@bob", sort=True),
+    ],
+    "cluster": [
+        topics("--create --topic @e --partitions 2"), produce("--topic @e", "1\n2\n3\n"),
+        *of("logdirs", "!", "!--help", "!--nope", "!--version", "", "--describe --broker-list x", "--describe --broker-list 1,77"),
+        *of("logdirs", "--describe --topic-list @e", "--describe --topic-list @none --broker-list 1", drop=r"\{"),
+        *of("versions", "!", "!--help", "!--nope", "!--version", "", "--command-config F/admin.properties"),
+        *of("cluster", "!", "!--help", "!cluster-id", "!cluster-id --help", "!nope", "!clust --nope", "!unregister -b x:1", "!unregister --id foo",
+            "!cluster-id -b a:1 -C b:1", "cluster-id --bootstrap-server BOOTSTRAP", "list-endpoints -b BOOTSTRAP",
+            "list-endpoints -b BOOTSTRAP --include-fenced-brokers", "cluster-id -b BOOTSTRAP -c F/admin.properties --config F/admin.properties",
+            "cluster-id -b BOOTSTRAP --config F/admin.properties"),
+        *of("cluster", "unregister -b BOOTSTRAP --id 77", stderr=False),
+        *of("features", "!", "!--help", "!describe", "!upgrade --help", "!downgrade --help", "!disable --help", "!version-mapping", "!version-mapping --release-version 3.9",
+            "!version-mapping --release-version foo", "!version-mapping --help", "!feature-dependencies --feature transaction.version=2 --feature metadata.version=20 --feature eligible.leader.replicas.version=1",
+            "!feature-dependencies --feature foo=1", "!feature-dependencies --feature kraft.version=7", "!feature-dependencies --feature x", "!feature-dependencies",
+            "--nope", "describe --node-id -1", "upgrade", "disable", "upgrade --feature x", "upgrade --feature x=y", "upgrade --feature foo.version=1 --dry-run",
+            "upgrade --release-version 3.9 --feature a=1", "disable --feature a --feature a", "upgrade --release-version foo"),
+        *of("features", "describe", "describe --node-id 1", drop=r"Epoch"),
+        *of("quorum", "!", "!--help", "!describe --help", "!add-controller --help", "!remove-controller --help", "", "describe", "describe --status --replication",
+            "describe --status --human-readable", "remove-controller -i x", "remove-controller -i -1 -d AAAAAAAAAAAAAAAAAAAAAA", "remove-controller -i 1 -d foo",
+            "add-controller", "remove-controller -i 7 -d AAAAAAAAAAAAAAAAAAAAAQ --dry-run", "--command-config F/nothing describe --status"),
+        *of("quorum", "describe --status", drop="HighWatermark"), *of("quorum", "describe --replication", "describe --replication --human-readable", drop="Leader|Observer"),
+        *of("elect", "!", "!--help", "!--nope", "!--version", "", "--election-type preferred", "--election-type foo --all-topic-partitions", "--election-type preferred --topic @e",
+            "--election-type preferred --partition 1 --all-topic-partitions", "--election-type preferred --topic @e --partition 0", "--election-type PREFERRED --topic @e --partition 7",
+            "--election-type unclean --topic @e --partition 1", "--election-type preferred --path-to-json-file F/elect.json", "--election-type preferred --path-to-json-file F/none.json",
+            "--election-type preferred --path-to-json-file F/twice-elect.json", "--election-type preferred --all-topic-partitions", drop=r"for partition(s .*,|: @)"),
+        *of("metrics", "!", "!--help", "!--nope", "!--version", "!--list", "", "--list --describe", "--list --name x", "--alter", "--alter --name a --generate-name", "--alter --name a --interval x",
+            "--delete", "--describe --interval 1", "--alter --name @m --interval 30000 --metrics a.,b. --match client_id=x", "--describe --name @m", "--alter --name @m --interval= --metrics c.",
+            "--describe --name @m", "--describe --name @none", "--alter --name @bad --match foo=bar", "--delete --name @m", "--describe --name @m", sort=True),
+    ],
+    "transactions": [
+        topics("--create --topic @x"), produce("--topic @x", "1\n2\n3\n"),
+        *of("txns", "!", "!--help", "!--version", "!list", "!describe --help", "!abort --help", "!find-hanging --help", "!describe-producers --help", "!list --help", "!forceTerminateTransaction --help",
+            "describe", "abort --topic @x --partition 0", "abort --topic @x --partition 0 --producer-id 1", "abort --topic @x --partition 0 --producer-id 1 --producer-epoch 1",
+            "abort --topic @x --partition 0 --start-offset 1", "find-hanging", "find-hanging --broker-id 1 --partition 1",
+            "find-hanging --topic @x", "find-hanging --topic @x --partition 0", "find-hanging --topic @none",
+            "describe-producers --topic @x --partition 0 --broker-id 1", "describe --transactional-id @none", "list --transactional-id-pattern @none.*", drop=r"^\d+ +\t"),
+        *of("txns", "list", "list --duration-filter 100000", only="@"),
+    ],
+    "all-groups": [
+        topics("--create --topic @g"), produce("--topic @g", "1\n2\n"), consume("--topic @g --group @one --from-beginning --max-messages 2 --timeout-ms 30000"),
+        *of("allgroups", "!", "!--help", "!--nope", "!--version", "!--list", "", "--list --share --consumer", "--list --group-type foo", "--list --consumer --protocol x"),
+        *of("allgroups", "--list", "--list --consumer", "--list --share", "--list --streams", "--list --group-type classic", "--list --group-type classic --protocol consumer",
+            "--list --protocol consumer", "--list --group-type Share", only="@"),
+    ],
     "live-group": [
         topics("--create --topic @l --partitions 2"),
         produce("--topic @l --reader-property parse.key=true --reader-property key.separator=:", "k:1\nk:2\nk:3\n"),
@@ -307,6 +389,8 @@ class Side:
 
     def argv(self, step):
         args = [self.fill(a).replace("F/", self.folder + "/").replace("BADNAME", "bad name!") for a in step.args.split()]
+        if "BOOTSTRAP" in args:
+            return self.command(step.tool) + [self.bootstrap if a == "BOOTSTRAP" else a for a in args]
         return self.command(step.tool) + ([] if step.no_server else ["--bootstrap-server", self.bootstrap]) + args
 
     def play(self, steps):
@@ -356,7 +440,8 @@ class Side:
         if step.drop:
             lines = [line if not re.search(step.drop, line) else "<%s>" % step.drop for line in lines]
         text = "\n".join(lines)
-        text = re.sub(r"\nExample:\n.*", "", text, flags=re.S)  # our help ends with one
+        text = re.sub(r"\nExample:\n.*", "\n" if step.no_server == "commands" else "", text, flags=re.S)  # our help ends with one
+        text = re.sub(r"(?m)^(\tat |Caused by: |\t\.\.\. |\tSuppressed: ).*\n", "", text)  # Java's traces
         for pattern, with_ in [
             (re.escape(self.folder), "F"), (re.escape(self.prefix), "@"), (r"(CreateTime|LogAppendTime):\d+", r"\1:T"),
             (r"TopicId: (?!')\S+", "TopicId: I"), (r"console-consumer-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "console-consumer-UUID"),
@@ -366,7 +451,7 @@ class Side:
             (r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+\]", "[TIME]"), (r"console-consumer-\d{1,5}\b", "console-consumer-N"),
         ]:
             text = re.sub(pattern, with_, text)
-        return "\n".join(sorted(text.split("\n"))) if step.sort else text
+        return "\n".join(sorted(line.lstrip(" ") for line in text.split("\n"))) if step.sort else text
 
     def normal_errors(self, data, step):
         text = self.normal(data, step)

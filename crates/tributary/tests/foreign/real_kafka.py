@@ -4,7 +4,8 @@
 As a module: `jars()`, `tool_command(cls, *args)`, `RealKafka()` (a context manager with `.bootstrap`).
 As a program:
     real_kafka.py jars                     fetch the jars, print their folder
-    real_kafka.py run [--data DIR]         start a node, print `bootstrap HOST:PORT`, run until stdin ends or SIGTERM
+    real_kafka.py run [--data DIR] [--set KEY=VALUE]...
+                                           start a node, print `bootstrap HOST:PORT`, run until stdin ends or SIGTERM
     real_kafka.py tool CLASS [ARG...]      run one of Kafka's classes (e.g. org.apache.kafka.tools.TopicCommand)
 Needs java and mvn. Everything is kept under target/foreign/ of the repository (or $FOREIGN_DIR)."""
 import fcntl, os, shutil, signal, socket, subprocess, sys, tempfile, time, uuid, base64
@@ -145,8 +146,9 @@ def main(argv):
         return subprocess.run(tool_command(*argv[1:])).returncode
     elif argv[:1] == ["run"]:
         data = argv[argv.index("--data") + 1] if "--data" in argv else None
+        settings = dict(value.split("=", 1) for flag, value in zip(argv, argv[1:]) if flag == "--set")
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        with RealKafka(data) as node:
+        with RealKafka(data, settings) as node:
             print("bootstrap " + node.bootstrap, flush=True)
             while sys.stdin.readline():
                 pass

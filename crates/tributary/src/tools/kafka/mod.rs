@@ -1,7 +1,12 @@
 //! Kafka's command-line tools, and Confluent's `local` commands: options, output, messages and exit codes of
 //! Apache Kafka 4.3.1.
 
+mod acls;
+mod argparse;
+mod broker_api_versions;
 mod calendar;
+mod client_metrics;
+mod cluster;
 mod config_names;
 mod configs;
 mod confluent;
@@ -10,17 +15,25 @@ mod console_producer;
 mod consumer_groups;
 mod consumer_perf;
 mod delete_records;
+mod feature_levels;
+mod features;
 mod formatter;
 mod get_offsets;
+mod groups;
+mod leader_election;
 mod line_reader;
 mod links;
+mod log_dirs;
+mod metadata_quorum;
 mod options;
 mod processes;
 mod producer_perf;
+mod progress;
 mod run;
 mod server_control;
 mod signals;
 mod topics;
+mod transactions;
 mod usage;
 
 use std::process::ExitCode;
@@ -68,6 +81,56 @@ pub fn kafka_producer_perf_test(args: &[String]) -> ExitCode {
 /// `kafka-consumer-perf-test`: how fast records are consumed.
 pub fn kafka_consumer_perf_test(args: &[String]) -> ExitCode {
     run::block_on(consumer_perf::main(args))
+}
+
+/// `kafka-acls`: who may do what.
+pub fn kafka_acls(args: &[String]) -> ExitCode {
+    run::block_on(acls::main(args))
+}
+
+/// `kafka-broker-api-versions`: which APIs brokers offer.
+pub fn kafka_broker_api_versions(args: &[String]) -> ExitCode {
+    run::block_on(broker_api_versions::main(args))
+}
+
+/// `kafka-client-metrics`: which metrics clients push.
+pub fn kafka_client_metrics(args: &[String]) -> ExitCode {
+    run::block_on(client_metrics::main(args))
+}
+
+/// `kafka-cluster`: the cluster's id and endpoints.
+pub fn kafka_cluster(args: &[String]) -> ExitCode {
+    run::block_on(cluster::main(args))
+}
+
+/// `kafka-features`: feature levels.
+pub fn kafka_features(args: &[String]) -> ExitCode {
+    run::block_on(features::main(args))
+}
+
+/// `kafka-groups`: lists groups of all types.
+pub fn kafka_groups(args: &[String]) -> ExitCode {
+    run::block_on(groups::main(args))
+}
+
+/// `kafka-leader-election`: elects leaders.
+pub fn kafka_leader_election(args: &[String]) -> ExitCode {
+    run::block_on(leader_election::main(args))
+}
+
+/// `kafka-log-dirs`: what is in log directories.
+pub fn kafka_log_dirs(args: &[String]) -> ExitCode {
+    run::block_on(log_dirs::main(args))
+}
+
+/// `kafka-metadata-quorum`: who keeps the metadata.
+pub fn kafka_metadata_quorum(args: &[String]) -> ExitCode {
+    run::block_on(metadata_quorum::main(args))
+}
+
+/// `kafka-transactions`: transactions, and hanging ones.
+pub fn kafka_transactions(args: &[String]) -> ExitCode {
+    run::block_on(transactions::main(args))
 }
 
 /// `kafka-server-stop`: ends the brokers that run from this program.

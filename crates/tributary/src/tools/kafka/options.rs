@@ -31,6 +31,8 @@ pub enum Kind {
     Long,
     /// A floating-point number.
     Double,
+    /// A name of something, without a type in the help.
+    Untyped,
 }
 
 impl Kind {
@@ -41,6 +43,7 @@ impl Kind {
             Self::Integer => "Integer",
             Self::Long => "Long",
             Self::Double => "Double",
+            Self::Untyped => "",
         }
     }
 }
@@ -79,6 +82,11 @@ impl Flag {
     /// An option with a text.
     pub const fn text(name: &'static str, described: &'static str, help: &'static str) -> Self {
         Self::new(name, Value::Required(Kind::String), described, help)
+    }
+
+    /// An option with a text that the help names without its type.
+    pub const fn untyped(name: &'static str, described: &'static str, help: &'static str) -> Self {
+        Self::new(name, Value::Required(Kind::Untyped), described, help)
     }
 
     /// An option with a 32-bit number.

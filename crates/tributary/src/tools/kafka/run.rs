@@ -11,12 +11,15 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::argparse::{NotParsed, Parsed, Parser};
 use super::calendar;
 use super::options::{OptionError, Options};
 use crate::config::properties;
 
 /// Kafka's release whose tools these are the same as; what `--version` prints.
 pub const KAFKA_VERSION: &str = "4.3.1";
+/// The commit that release was made of, which some of the tools tell too.
+const KAFKA_COMMIT: &str = "26b251a451ce941d";
 
 /// Environment variable with the brokers that `--zookeeper` is to be replaced by.
 const BOOTSTRAP_VARIABLE: &str = "KAFKA_BOOTSTRAP_SERVERS";
@@ -46,6 +49,11 @@ impl Failure {
     /// A `KafkaException`.
     pub fn kafka(message: impl Into<String>) -> Self {
         Self::new("org.apache.kafka.common.KafkaException", message)
+    }
+
+    /// What waiting for a Java future throws when the work behind it failed.
+    pub fn execution(error: impl Into<Self>) -> Self {
+        error.into().wrapped_in("java.util.concurrent.ExecutionException")
     }
 
     /// Wraps it in another exception without a message of its own, as Java does between threads.
@@ -208,6 +216,25 @@ pub fn bootstrap(options: &Options) -> Result<Option<String>, OptionError> {
     Ok(Some(brokers))
 }
 
+/// The brokers of a command line that may name ZooKeeper in older ways: `--authorizer-properties
+/// zookeeper.connect=…`.
+///
+/// # Errors
+/// An option given twice.
+pub fn bootstrap_of_acls(options: &Options) -> Result<Option<String>, OptionError> {
+    if let Some(servers) = options.value("bootstrap-server")? {
+        return Ok(Some(servers.to_owned()));
+    }
+    let property = options.value("authorizer-properties")?;
+    let connect = property.and_then(|text| text.strip_prefix("zookeeper.connect="));
+    let Some(zookeeper) = options.value("zookeeper")?.or(connect) else { return Ok(None) };
+    let brokers = std::env::var(BOOTSTRAP_VARIABLE).unwrap_or_else(|_| brokers_beside(zookeeper));
+    eprintln!(
+        "Note: no ZooKeeper is needed; talking to the broker at {brokers} (--bootstrap-server {brokers})."
+    );
+    Ok(Some(brokers))
+}
+
 /// Whether the command line names brokers.
 pub fn has_bootstrap_server(options: &Options) -> bool {
     options.count(&["bootstrap-server", "broker-list"]) > 0
@@ -292,6 +319,97 @@ pub fn admin(options: &Options) -> Result<client::Admin, Failure> {
         properties.insert("bootstrap.servers".to_owned(), brokers);
     }
     Ok(client::Admin::new(client::AdminConfig::from_properties(properties)?)?)
+}
+
+/// The same for tools that take their brokers, or controllers, from either of two options.
+///
+/// # Errors
+/// Both or none given, an unreadable file, bad configuration.
+pub fn admin_at(
+    servers: Option<&str>,
+    controllers: Option<&str>,
+    config: Option<&str>,
+) -> Result<client::Admin, Failure> {
+    let refused = |text: &str| {
+        let exception = "org.apache.kafka.server.util.CommandLineUtils$InitializeBootstrapException";
+        Failure::new(exception, text)
+    };
+    let mut properties = match config {
+        Some(path) => load_properties(path)?,
+        None => BTreeMap::new(),
+    };
+    let (name, other, address) = match (servers, controllers) {
+        (Some(servers), None) => ("bootstrap.servers", "bootstrap.controllers", servers),
+        (None, Some(controllers)) => ("bootstrap.controllers", "bootstrap.servers", controllers),
+        (Some(_), Some(_)) => {
+            return Err(refused("You cannot specify both --bootstrap-controller and --bootstrap-server."));
+        }
+        (None, None) => {
+            return Err(refused("You must specify either --bootstrap-controller or --bootstrap-server."));
+        }
+    };
+    properties.remove(other);
+    properties.insert(name.to_owned(), address.to_owned());
+    Ok(client::Admin::new(client::AdminConfig::from_properties(properties)?)?)
+}
+
+/// Parses the command line of a tool with sub-commands; `help_code` is its exit code for `--help`.
+///
+/// # Errors
+/// [`Stop::Exit`] when there is nothing to do, with everything said.
+pub fn commands(parser: &Parser, args: &[String], help_code: u8) -> Result<Parsed, Stop> {
+    parser.parse(args).map_err(|reason| match reason {
+        NotParsed::Help(help) => {
+            print!("{help}");
+            Stop::Exit(help_code)
+        }
+        NotParsed::Version => {
+            println!("{KAFKA_VERSION} (Commit:{KAFKA_COMMIT})");
+            Stop::Exit(0)
+        }
+        NotParsed::Wrong { text, .. } => {
+            eprint!("{text}");
+            Stop::Exit(1)
+        }
+    })
+}
+
+/// Turns a tool's outcome into its exit code; `report` says what failed.
+pub fn finish(
+    outcome: Result<(), Stop>,
+    table: &'static [super::options::Flag],
+    report: impl FnOnce(&Failure),
+) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Stop::Exit(code)) => ExitCode::from(code),
+        Err(Stop::Usage(message)) => usage(&super::usage::render(table), &message),
+        Err(Stop::Failed(failure)) => {
+            report(&failure);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says what failed as most tools do: the message, then what Java begins a trace with.
+pub fn trace(failure: &Failure) {
+    eprintln!("{}\n{failure}\n", failure.message);
+}
+
+/// Prints a table with columns as wide as their widest cell.
+pub fn print_table(headers: &[&str], rows: &[Vec<String>]) {
+    let width = |column: usize, header: &str| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.fold(header.len(), usize::max)
+    };
+    let widths: Vec<usize> = headers.iter().enumerate().map(|(at, header)| width(at, header)).collect();
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        cells.zip(&widths).map(|(cell, &width)| format!("{cell:<width$}\t")).collect::<String>()
+    };
+    println!("{}", line(&mut headers.iter().copied()));
+    for row in rows {
+        println!("{}", line(&mut row.iter().map(String::as_str)));
+    }
 }
 
 /// Writes an error line as Kafka's tools log it.

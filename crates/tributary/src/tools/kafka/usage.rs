@@ -53,7 +53,7 @@ fn synopsis(flag: &Flag) -> String {
         Value::Optional(kind) => ('[', kind, ']'),
     };
     let star = if flag.required { "* " } else { "" };
-    let colon = if flag.described.is_empty() { "" } else { ": " };
+    let colon = if flag.described.is_empty() || kind.name().is_empty() { "" } else { ": " };
     format!("{star}--{} {open}{}{colon}{}{close}", flag.name, kind.name(), flag.described)
 }
 
@@ -84,7 +84,7 @@ fn fit(text: &str, width: usize) -> Vec<String> {
 }
 
 /// Splits where a line may end: after white space and after some punctuation.
-fn unbreakable_pieces(text: &str) -> Vec<String> {
+pub(super) fn unbreakable_pieces(text: &str) -> Vec<String> {
     let chars: Vec<char> = text.chars().collect();
     let mut pieces = Vec::new();
     let mut piece = String::new();
