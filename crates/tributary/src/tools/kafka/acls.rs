@@ -594,8 +594,8 @@ mod tests {
             text(
                 "--topic t --operation Read --operation DESCRIBECONFIGS --allow-principal User:a --allow-host h --deny-principal User:b"
             ),
-            "TOPIC:t DENY User:b * READ\nTOPIC:t DENY User:b * DESCRIBE_CONFIGS\nTOPIC:t ALLOW User:a h READ\nTOPIC:t \
-             ALLOW User:a h DESCRIBE_CONFIGS"
+            "TOPIC:t ALLOW User:a h READ\nTOPIC:t ALLOW User:a h DESCRIBE_CONFIGS\nTOPIC:t DENY User:b * READ\nTOPIC:t DENY User:b \
+             * DESCRIBE_CONFIGS"
         );
     }
 
