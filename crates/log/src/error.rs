@@ -76,6 +76,14 @@ pub enum LogError {
         /// Newest epoch in the log.
         current: i16,
     },
+    /// A batch outside of the transaction that its producer has open in this log.
+    #[error("producer {producer_id} has a transaction open in {partition}; a batch outside of it is refused")]
+    InvalidTxnState {
+        /// Log appended to.
+        partition: TopicPartition,
+        /// Producer id.
+        producer_id: i64,
+    },
     /// A marker from a transaction coordinator that was replaced.
     #[error(
         "transaction coordinator of producer {producer_id} in {partition} is fenced: epoch {got}, newest {current}"

@@ -11,6 +11,8 @@ use crate::{AbortedTxn, ActiveProducer, LogError, TopicPartition};
 
 /// Batches remembered per producer: as many as a client may have in flight.
 const BATCHES_KEPT: usize = 5;
+/// Offset delta of a batch whose records were aborted.
+const SPENT: i32 = -1;
 const NO_EPOCH: i16 = -1;
 const SNAPSHOT_VERSION: i16 = 1;
 const SNAPSHOT_HEAD: usize = 10;
@@ -59,6 +61,14 @@ impl ProducerEntry {
 
     fn last_sequence(&self) -> i32 {
         self.batches.last().map_or(-1, |b| b.last_sequence)
+    }
+
+    /// After an abort a batch sent again must not pass for one that is there: its records are not. Where the sequence
+    /// stands is kept, as a batch that nothing equals.
+    fn forget_aborted(&mut self) {
+        if let Some(last) = self.batches.last().copied() {
+            self.batches = vec![BatchMeta { offset_delta: SPENT, ..last }];
+        }
     }
 
     fn note(&mut self, head: &Head) {
@@ -138,10 +148,16 @@ impl Producers {
         let earlier = staged.iter().find(|s| s.0 == producer_id);
         let same_epoch = entry.filter(|e| earlier.is_none() && e.epoch == head.producer_epoch);
         let same = |b: &&BatchMeta| {
-            b.first_sequence() == head.base_sequence && b.last_sequence == head.last_sequence()
+            b.offset_delta != SPENT
+                && b.first_sequence() == head.base_sequence
+                && b.last_sequence == head.last_sequence()
         };
         if let Some(old) = same_epoch.and_then(|e| e.batches.iter().find(same)) {
             return Ok(Verdict::Duplicate(*old));
+        }
+        let outside = |e: &ProducerEntry| e.txn_first_offset.is_some() && e.epoch == head.producer_epoch;
+        if !head.is_transactional() && entry.is_some_and(outside) {
+            return Err(LogError::InvalidTxnState { partition: partition.clone(), producer_id });
         }
         let (epoch, last_sequence) = match (earlier, entry) {
             (Some(&(_, epoch, last)), _) => (epoch, last),
@@ -226,6 +242,9 @@ impl Producers {
         if entry.epoch != head.producer_epoch {
             entry.epoch = head.producer_epoch;
             entry.batches.clear();
+        }
+        if !marker.commit {
+            entry.forget_aborted();
         }
         entry.coordinator_epoch = marker.coordinator_epoch;
         entry.last_timestamp_ms = head.max_timestamp_ms;

@@ -9,6 +9,9 @@ use crate::log::{Log, Mark};
 use crate::segment::Segment;
 use crate::{AbortedTxn, LogError, ReadLimit, ReadRequest, ReadSlice, TimestampOffset};
 
+/// So many aborted transactions are told without a look at where the reader's slice ends.
+const ABORTED_WHOLE: usize = 16;
+
 /// How far one reader sees: an offset, and where it stands if that is known.
 struct Horizon {
     offset: i64,
@@ -284,6 +287,27 @@ impl Log {
         }))
     }
 
+    /// Aborted transactions that touch what a `read_committed` reader at `from` got.
+    ///
+    /// # Errors
+    /// [`LogError::Io`].
+    pub fn aborted_in(&self, from: i64, slice: &ReadSlice) -> Result<Vec<AbortedTxn>, LogError> {
+        let mut aborted = self.aborted_txns(from, slice.end_offset)?;
+        if aborted.len() > ABORTED_WHOLE {
+            // A reader far behind would get the list of all that lies before it with every answer. Behind the slice
+            // stands the next batch, if the reader's view goes on there.
+            let mut head = [0u8; crate::batch::HEADER_LEN];
+            let read = slice.file.read_at(slice.position + slice.len as u64, &mut head);
+            let n = read.map_err(|e| self.read_error(from, e))?;
+            let next = crate::batch::Head::parse(head.get(..n).unwrap_or_default());
+            let within = |next: &i64| (slice.base_offset + 1..slice.end_offset).contains(next);
+            if let Some(next) = next.map(|head| head.base_offset).filter(within) {
+                aborted.retain(|txn| txn.first_offset < next);
+            }
+        }
+        Ok(aborted)
+    }
+
     /// Aborted transactions that touch `from..to`, for `read_committed` readers.
     ///
     /// # Errors
@@ -295,12 +319,14 @@ impl Log {
             if segment.end_offset() <= from {
                 continue;
             }
-            aborted.extend(
-                segment
-                    .txns
-                    .overlapping(segment.storage(), from, to)
-                    .map_err(|e| self.read_error(from, e))?,
-            );
+            let (found, complete) = segment
+                .txns
+                .overlapping(segment.storage(), from, to)
+                .map_err(|e| self.read_error(from, e))?;
+            aborted.extend(found);
+            if complete {
+                break;
+            }
         }
         Ok(aborted)
     }

@@ -517,6 +517,7 @@ impl Loader<'_> {
                 "reading the aborted-transaction index of",
                 segment.txns.overlapping(segment.storage(), 0, i64::MAX),
             )?
+            .0
             .into_iter()
             .filter(|t| t.last_offset < recovery_point)
             .collect();

@@ -208,6 +208,7 @@ impl LogDir {
         let aborted: Vec<_> = segment
             .txns
             .overlapping(storage, 0, i64::MAX)?
+            .0
             .into_iter()
             .filter(|t| t.last_offset < end)
             .collect();

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
@@ -15,6 +16,8 @@ const ENTRY_LEN: usize = 34;
 pub(crate) struct TxnIndex {
     path: PathBuf,
     entries: Mutex<Option<Vec<AbortedTxn>>>,
+    /// Whether the file itself can be found after a crash.
+    in_directory: AtomicBool,
 }
 
 fn encode(txn: &AbortedTxn) -> Vec<u8> {
@@ -46,12 +49,12 @@ fn load(storage: &dyn Storage, path: &Path) -> io::Result<Vec<AbortedTxn>> {
 impl TxnIndex {
     /// An index without a file.
     pub fn empty(path: PathBuf) -> Self {
-        Self { path, entries: Mutex::new(Some(Vec::new())) }
+        Self { path, entries: Mutex::new(Some(Vec::new())), in_directory: AtomicBool::new(false) }
     }
 
     /// An index with a file.
     pub fn existing(path: PathBuf) -> Self {
-        Self { path, entries: Mutex::new(None) }
+        Self { path, entries: Mutex::new(None), in_directory: AtomicBool::new(false) }
     }
 
     /// Adds a transaction, also to the file.
@@ -83,16 +86,39 @@ impl TxnIndex {
         if self.entries.lock().as_ref().is_none_or(Vec::is_empty) {
             return Ok(());
         }
-        storage.open(&self.path, OpenMode::Create)?.sync_data()
+        storage.open(&self.path, OpenMode::Create)?.sync_data()?;
+        if !self.in_directory.load(Ordering::Acquire) {
+            if let Some(dir) = self.path.parent() {
+                storage.sync_dir(dir)?;
+            }
+            self.in_directory.store(true, Ordering::Release);
+        }
+        Ok(())
     }
 
-    /// Transactions that touch `from..to`.
-    pub fn overlapping(&self, storage: &dyn Storage, from: i64, to: i64) -> io::Result<Vec<AbortedTxn>> {
+    /// Transactions that touch `from..to`, and whether no later one can.
+    pub fn overlapping(
+        &self,
+        storage: &dyn Storage,
+        from: i64,
+        to: i64,
+    ) -> io::Result<(Vec<AbortedTxn>, bool)> {
         let mut entries = self.entries.lock();
         let list = match entries.as_mut() {
             Some(list) => list,
             None => entries.insert(load(storage, &self.path)?),
         };
-        Ok(list.iter().filter(|t| t.last_offset >= from && t.first_offset < to).copied().collect())
+        // In the order of their markers.
+        let first = list.partition_point(|txn| txn.last_offset < from);
+        let mut found = Vec::new();
+        for txn in list.iter().skip(first) {
+            if txn.first_offset < to {
+                found.push(*txn);
+            }
+            if txn.last_stable_offset >= to {
+                return Ok((found, true));
+            }
+        }
+        Ok((found, false))
     }
 }
