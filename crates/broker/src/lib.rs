@@ -32,6 +32,7 @@ mod node;
 mod producer_ids;
 mod replica;
 mod server;
+mod txns;
 
 pub use config::{
     BrokerConfig, ConfigNote, ConfigProblem, ConfigProblems, Endpoint, ListenerConfig, SecurityProtocol,

@@ -13,6 +13,7 @@ use crate::groups::{Groups, OFFSETS_TOPIC};
 use crate::metadata::{Metadata, State};
 use crate::producer_ids::ProducerIds;
 use crate::replica::Replicas;
+use crate::txns::{TRANSACTIONS_TOPIC, Transactions};
 
 /// One running broker.
 pub(crate) struct Node {
@@ -32,6 +33,8 @@ pub(crate) struct Node {
     pub(crate) metadata: Metadata,
     /// Consumer groups.
     pub(crate) groups: Groups,
+    /// Transactions.
+    pub(crate) transactions: Transactions,
     /// Producer ids to hand out.
     pub(crate) producer_ids: ProducerIds,
 }
@@ -73,6 +76,9 @@ impl Node {
     pub(crate) async fn ensure_topic(self: &Arc<Self>, name: &str) -> Result<(), MetaError> {
         if name == OFFSETS_TOPIC {
             return self.groups.ensure_topic(self).await;
+        }
+        if name == TRANSACTIONS_TOPIC {
+            return self.transactions.ensure_topic(self).await;
         }
         let new =
             NewTopic { name: name.to_owned(), partitions: -1, replication_factor: -1, ..NewTopic::default() };

@@ -33,6 +33,7 @@ use crate::net::connection::{self, ConnectionEnd, ConnectionLimits};
 use crate::node::{Advertised, Node, random_uuid};
 use crate::producer_ids::ProducerIds;
 use crate::replica::{Events, Partition, Replicas};
+use crate::txns::Transactions;
 
 /// What `queued.max.request.bytes=-1` means here: memory is never without limit.
 const REQUEST_MEMORY_BYTES: u64 = 256 << 20;
@@ -98,6 +99,7 @@ impl Broker {
         let mut tasks = JoinSet::new();
         tasks.spawn(maintain(Arc::clone(&node), stopped.clone()));
         tasks.spawn(Groups::run(Arc::clone(&node), stopped.clone()));
+        tasks.spawn(Transactions::run(Arc::clone(&node), stopped.clone()));
         let serving = Serving::new(&node, stopped.clone());
         for (index, (socket, info)) in sockets.into_iter().zip(&bound).enumerate() {
             let listener = Arc::new(ListenerInfo { index, name: info.name.clone() });
@@ -179,6 +181,7 @@ fn open(config: BrokerConfig, storage: Arc<dyn Storage>) -> Result<Arc<Node>, Br
         replicas,
         metadata,
         groups: Groups::new(&properties),
+        transactions: Transactions::new(&properties),
         producer_ids: ProducerIds::default(),
     }))
 }

@@ -68,6 +68,12 @@ impl Tables {
             let effect = Effect::offset_removed(id, topic, partition);
             cx.record(offset_record(id, topic, partition, None), effect);
         }
+        for (topic, partition) in self.pending.of_group(id) {
+            if self.offsets.get(id, topic, partition).is_none() {
+                let effect = Effect::offset_removed(id, topic, partition);
+                cx.record(offset_record(id, topic, partition, None), effect);
+            }
+        }
         cx.record(group_tombstone(id), Effect::GroupRemoved(id.to_owned()));
     }
 }

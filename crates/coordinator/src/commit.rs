@@ -1,10 +1,10 @@
 //! OffsetCommit, OffsetFetch, OffsetDelete, and what retention does to offsets.
 
-use kafka_codec::{ErrorCode, Uuid};
+use kafka_codec::{EncodeError, ErrorCode, Uuid};
 
 use crate::classic::{ClassicGroup, ClassicState};
 use crate::offsets::CommittedOffset;
-use crate::output::RequestId;
+use crate::output::{Record, RequestId};
 use crate::records::{group_tombstone, offset_record};
 use crate::reply::{Committed, CommittedTopic, Fetched, FetchedTopic, OffsetsDeleted, Response};
 use crate::request::{CommitPartition, FetchTopic, OffsetCommit, OffsetDelete, OffsetFetch};
@@ -16,7 +16,7 @@ const RETENTION_RECORDS_MAX: usize = 1_000;
 
 impl ClassicGroup {
     /// Whether this member may commit offsets now.
-    fn validate_commit(&self, commit: &OffsetCommit) -> Result<(), ErrorCode> {
+    fn validate_commit(&self, commit: &OffsetCommit, transactional: bool) -> Result<(), ErrorCode> {
         if self.is(ClassicState::Dead) {
             return Err(ErrorCode::CoordinatorNotAvailable);
         }
@@ -29,10 +29,11 @@ impl ClassicGroup {
             if commit.generation != self.generation {
                 return Err(ErrorCode::IllegalGeneration);
             }
-        } else if !self.is(ClassicState::Empty) {
+        } else if !transactional && !self.is(ClassicState::Empty) {
+            // (Older transactional clients do not say which member they are.)
             return Err(ErrorCode::UnknownMemberId);
         }
-        if self.is(ClassicState::CompletingRebalance) {
+        if !transactional && self.is(ClassicState::CompletingRebalance) {
             // The member knows the new generation and not yet what it owns in it.
             return Err(ErrorCode::RebalanceInProgress);
         }
@@ -56,7 +57,7 @@ impl ClassicGroup {
 
 impl Tables {
     pub fn commit(&mut self, request: RequestId, commit: OffsetCommit, cx: &mut Cx<'_>) {
-        if let Err(error) = self.validate_commit(&commit) {
+        if let Err(error) = self.validate_commit(&commit, false) {
             return cx.reply(request, Response::OffsetCommit(Committed::failed(&commit, error)));
         }
         if let Some(Group::Classic(group)) = self.groups.get(&commit.group)
@@ -64,13 +65,27 @@ impl Tables {
         {
             group.touch(&commit.member, cx);
         }
+        self.write_offsets(request, &commit, cx, |effect| effect);
+    }
+
+    /// Writes the offsets of a commit that may be made.
+    pub fn write_offsets(
+        &self,
+        request: RequestId,
+        commit: &OffsetCommit,
+        cx: &mut Cx<'_>,
+        effect: impl Fn(Effect) -> Effect,
+    ) {
         let expire_ms = commit.retention_ms.map(|keep| cx.now.wall_ms.saturating_add(keep));
         let mut topics = Vec::with_capacity(commit.topics.len());
         for topic in &commit.topics {
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for asked in &topic.partitions {
                 let error = match commit_one(&commit.group, &topic.name, topic.id, asked, expire_ms, cx) {
-                    Ok(()) => ErrorCode::None,
+                    Ok((record, value)) => {
+                        cx.record(record, effect(value));
+                        ErrorCode::None
+                    }
                     Err(error) => error,
                 };
                 partitions.push((asked.partition, error));
@@ -80,9 +95,9 @@ impl Tables {
         cx.defer(request, Response::OffsetCommit(Committed { topics }));
     }
 
-    fn validate_commit(&self, commit: &OffsetCommit) -> Result<(), ErrorCode> {
+    pub fn validate_commit(&self, commit: &OffsetCommit, transactional: bool) -> Result<(), ErrorCode> {
         match self.groups.get(&commit.group) {
-            Some(Group::Classic(group)) => group.validate_commit(commit),
+            Some(Group::Classic(group)) => group.validate_commit(commit, transactional),
             None if commit.generation < 0 => Ok(()),
             None if commit.knows_group_id_not_found => Err(ErrorCode::GroupIdNotFound),
             None => Err(ErrorCode::IllegalGeneration),
@@ -91,17 +106,23 @@ impl Tables {
 
     pub fn fetch(&self, request: RequestId, fetch: OffsetFetch, cx: &mut Cx<'_>) {
         let topics = match fetch.topics {
-            Some(topics) => topics.into_iter().map(|topic| self.fetch_topic(&fetch.group, topic)).collect(),
-            None => self.fetch_all(&fetch.group),
+            Some(topics) => topics
+                .into_iter()
+                .map(|topic| self.fetch_topic(&fetch.group, topic, fetch.require_stable))
+                .collect(),
+            None => self.fetch_all(&fetch.group, fetch.require_stable),
         };
         cx.defer(request, Response::OffsetFetch(Fetched { error: ErrorCode::None, topics }));
     }
 
-    fn fetch_topic(&self, group: &str, topic: FetchTopic) -> FetchedTopic {
+    fn fetch_topic(&self, group: &str, topic: FetchTopic, require_stable: bool) -> FetchedTopic {
         let partitions = topic
             .partitions
             .iter()
             .map(|partition| {
+                if require_stable && self.pending.waits(group, &topic.name, *partition) {
+                    return (*partition, ErrorCode::UnstableOffsetCommit, None);
+                }
                 let found = self.offsets.get(group, &topic.name, *partition);
                 let valid = found.filter(|found| !is_of_another_topic(found.topic_id, topic.id));
                 (*partition, ErrorCode::None, valid.cloned())
@@ -110,10 +131,14 @@ impl Tables {
         FetchedTopic { name: topic.name, id: topic.id, partitions }
     }
 
-    fn fetch_all(&self, group: &str) -> Vec<FetchedTopic> {
+    fn fetch_all(&self, group: &str, require_stable: bool) -> Vec<FetchedTopic> {
         let mut topics: Vec<FetchedTopic> = Vec::new();
         for (name, partition, value) in self.offsets.of_group(group) {
-            let entry = (partition, ErrorCode::None, Some(value.clone()));
+            let entry = if require_stable && self.pending.waits(group, name, partition) {
+                (partition, ErrorCode::UnstableOffsetCommit, None)
+            } else {
+                (partition, ErrorCode::None, Some(value.clone()))
+            };
             match topics.last_mut().filter(|last| last.name == name) {
                 Some(last) => {
                     last.id = last.id.or(value.topic_id);
@@ -154,7 +179,9 @@ impl Tables {
             let in_use = group.is_subscribed_to(topic);
             let outcome = if in_use { ErrorCode::GroupSubscribedToTopic } else { ErrorCode::None };
             for partition in partitions {
-                if !in_use && self.offsets.get(&delete.group, topic, *partition).is_some() {
+                let known = self.offsets.get(&delete.group, topic, *partition).is_some()
+                    || self.pending.waits(&delete.group, topic, *partition);
+                if !in_use && known {
                     let effect = Effect::offset_removed(&delete.group, topic, *partition);
                     cx.record(offset_record(&delete.group, topic, *partition, None), effect);
                 }
@@ -185,14 +212,21 @@ impl Tables {
             let Group::Classic(group) = group;
             let mut all_expired = true;
             for (topic, partition, offset) in self.offsets.of_group(id) {
-                if group.is_subscribed_to(topic) || !is_expired(group, offset, cx) {
+                if group.is_subscribed_to(topic)
+                    || !is_expired(group, offset, cx)
+                    || self.pending.waits(id, topic, partition)
+                {
                     all_expired = false;
                     continue;
                 }
                 let effect = Effect::offset_removed(id, topic, partition);
                 cx.record(offset_record(id, topic, partition, None), effect);
             }
-            if all_expired && group.is(ClassicState::Empty) && group.pending_join.is_empty() {
+            if all_expired
+                && group.is(ClassicState::Empty)
+                && group.pending_join.is_empty()
+                && !self.pending.waits_for_group(id)
+            {
                 cx.record(group_tombstone(id), Effect::GroupRemoved(id.clone()));
             }
         }
@@ -208,8 +242,8 @@ fn commit_one(
     topic_id: Option<Uuid>,
     asked: &CommitPartition,
     expire_ms: Option<i64>,
-    cx: &mut Cx<'_>,
-) -> Result<(), ErrorCode> {
+    cx: &Cx<'_>,
+) -> Result<(Result<Record, EncodeError>, Effect), ErrorCode> {
     let metadata = asked.metadata.clone().unwrap_or_default();
     if metadata.len() > cx.config.offset_metadata_bytes_max {
         return Err(ErrorCode::OffsetMetadataTooLarge);
@@ -226,8 +260,7 @@ fn commit_one(
     };
     let record = offset_record(group, topic, asked.partition, Some(&value));
     let (group, topic) = (group.to_owned(), topic.to_owned());
-    cx.record(record, Effect::Offset { group, topic, partition: asked.partition, value: Some(value) });
-    Ok(())
+    Ok((record, Effect::Offset { group, topic, partition: asked.partition, value: Some(value) }))
 }
 
 /// An offset stored for a topic that was deleted and made anew says nothing about the new one.

@@ -20,4 +20,12 @@ pub enum CoordinatorError {
         /// What is wrong.
         why: &'static str,
     },
+    /// A transaction in a state that this version does not know.
+    #[error("transactional id {id} is in the unknown state {status}")]
+    UnknownTxnState {
+        /// Transactional id of the record's key.
+        id: String,
+        /// The state's number.
+        status: i8,
+    },
 }

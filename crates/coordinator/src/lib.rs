@@ -1,4 +1,5 @@
-//! Group coordinators as pure state machines: events in; records to append, replies and deadlines out.
+//! Group and transaction coordinators as pure state machines: events in; records to append, replies and deadlines out.
+//! (Transactions: [`txn`].)
 //!
 //! Duty: decide what Kafka's group coordinator decides. One [`GroupShard`] owns the groups of one partition of
 //! `__consumer_offsets`; its records are in Kafka's own format, so that Kafka's tools read them, and
@@ -31,11 +32,13 @@ mod config;
 mod error;
 mod offsets;
 mod output;
+mod pending;
 mod records;
 mod reply;
 mod request;
 mod shard;
 mod timers;
+pub mod txn;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 use bytes::Bytes;
 
 use crate::reply::Reply;
+use crate::txn::Producer;
 
 /// Names a request until its reply; given by the runtime, unique among those under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,6 +36,8 @@ pub struct Record {
 pub struct Output {
     /// Records to append as one atomic batch; when not empty, `ticket` is set.
     pub records: Vec<Record>,
+    /// The producer whose transaction `records` belong to, if they do: they count when it is committed.
+    pub producer: Option<Producer>,
     /// Name of that batch.
     pub ticket: Option<Ticket>,
     /// Replies to send at once.

@@ -6,6 +6,7 @@ use kafka_codec::{ErrorCode, Uuid};
 use crate::reply::{
     Committed, DescribedGroup, Fetched, Joined, Left, Listed, OffsetsDeleted, Response, Synced,
 };
+use crate::txn::Producer;
 
 /// One request to the groups of a shard. All groups named in it belong to this shard.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +22,8 @@ pub enum Request {
     Leave(LeaveGroup),
     /// OffsetCommit.
     OffsetCommit(OffsetCommit),
+    /// TxnOffsetCommit: counts when the producer's transaction is committed.
+    TxnOffsetCommit(OffsetCommit, Producer),
     /// OffsetFetch of one group.
     OffsetFetch(OffsetFetch),
     /// OffsetDelete.
@@ -153,6 +156,8 @@ pub struct OffsetFetch {
     pub group: String,
     /// Topics asked for; `None` = all with a committed offset.
     pub topics: Option<Vec<FetchTopic>>,
+    /// An offset that an open transaction is about to change is answered with UNSTABLE_OFFSET_COMMIT.
+    pub require_stable: bool,
 }
 
 /// A topic in [`OffsetFetch`].
@@ -196,6 +201,7 @@ impl Request {
             }
             Self::Heartbeat(_) => Response::Heartbeat(error),
             Self::Leave(_) => Response::Leave(Left { error, members: Vec::new() }),
+            Self::TxnOffsetCommit(commit, _) => crate::pending::failed(commit, error),
             Self::OffsetCommit(commit) => Response::OffsetCommit(Committed::failed(commit, error)),
             Self::OffsetFetch(_) => Response::OffsetFetch(Fetched { error, topics: Vec::new() }),
             Self::OffsetDelete(_) => Response::OffsetDelete(OffsetsDeleted { error, topics: Vec::new() }),

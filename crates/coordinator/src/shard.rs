@@ -11,6 +11,7 @@ use crate::config::GroupCoordinatorConfig;
 use crate::error::CoordinatorError;
 use crate::offsets::{CommittedOffset, OffsetStore};
 use crate::output::{Now, Output, Record, RequestId, Ticket};
+use crate::pending::PendingOffsets;
 use crate::records::{self, Parsed};
 use crate::reply::{Joined, Left, Reply, Response, Synced};
 use crate::request::{Heartbeat, JoinGroup, LeaveGroup, Request, SyncGroup};
@@ -27,6 +28,8 @@ pub(crate) enum Group {
 pub(crate) struct Tables {
     pub groups: BTreeMap<String, Group>,
     pub offsets: OffsetStore,
+    /// Offsets in open transactions.
+    pub pending: PendingOffsets,
     /// Where the present round of retention goes on.
     pub retention_cursor: Option<String>,
 }
@@ -36,6 +39,8 @@ pub(crate) struct Tables {
 pub(crate) enum Effect {
     /// Accepted: this is the group's offset now (`None`: it has none).
     Offset { group: String, topic: String, partition: i32, value: Option<CommittedOffset> },
+    /// Accepted: this waits for the end of the producer's transaction.
+    PendingOffset { producer_id: i64, group: String, topic: String, partition: i32, value: CommittedOffset },
     /// Accepted: the group is gone.
     GroupRemoved(String),
     /// Refused: the group never was.
@@ -137,6 +142,7 @@ impl GroupShard {
             }
             Parsed::Offset { group, topic, partition, value: None } => {
                 self.tables.offsets.remove(&group, &topic, partition);
+                self.tables.pending.remove(&group, &topic, partition);
             }
             Parsed::Group { group, value: Some(value) } => {
                 let loaded = load_classic(group.clone(), value)?;
@@ -173,6 +179,9 @@ impl GroupShard {
             Request::Heartbeat(beat) => tables.heartbeat(id, &beat, cx),
             Request::Leave(leave) => tables.leave(id, leave, cx),
             Request::OffsetCommit(commit) => tables.commit(id, commit, cx),
+            Request::TxnOffsetCommit(commit, producer) => {
+                tables.commit_in_transaction(id, commit, producer, cx);
+            }
             Request::OffsetFetch(fetch) => tables.fetch(id, fetch, cx),
             Request::OffsetDelete(delete) => tables.delete_offsets(id, delete, cx),
             Request::Describe(groups) => tables.describe(id, groups, cx),
@@ -227,6 +236,12 @@ impl GroupShard {
                 }
                 Effect::Offset { group, topic, partition, value: None } => {
                     self.tables.offsets.remove(&group, &topic, partition);
+                    self.tables.pending.remove(&group, &topic, partition);
+                }
+                Effect::PendingOffset { producer_id, group, topic, partition, value } => {
+                    let record_offset = base_offset.saturating_add(index as i64);
+                    let value = CommittedOffset { record_offset, ..value };
+                    self.tables.put_pending(producer_id, (group, topic, partition), value);
                 }
                 Effect::GroupRemoved(group) => self.remove_group(&group),
                 Effect::GroupCreated(_) | Effect::Emptied => {}
@@ -261,7 +276,10 @@ impl GroupShard {
                             group.static_not_replaced(failed, error, cx);
                         }
                     }
-                    Effect::Offset { .. } | Effect::GroupRemoved(_) | Effect::Emptied => {}
+                    Effect::Offset { .. }
+                    | Effect::PendingOffset { .. }
+                    | Effect::GroupRemoved(_)
+                    | Effect::Emptied => {}
                 }
             }
         });
@@ -349,7 +367,7 @@ impl GroupShard {
 
 impl Tables {
     /// Stores an offset. A group nobody joined comes into being with its first offset (a "simple" group).
-    fn put_offset(&mut self, group: &str, topic: &str, partition: i32, value: CommittedOffset) {
+    pub fn put_offset(&mut self, group: &str, topic: &str, partition: i32, value: CommittedOffset) {
         if !self.groups.contains_key(group) {
             let simple = ClassicGroup::new(group.to_owned(), value.commit_ms);
             self.groups.insert(group.to_owned(), Group::Classic(simple));

@@ -10,12 +10,12 @@ use crate::dispatch::framed;
 use crate::net::connection::Handling;
 
 /// Features: name, lowest and highest level this broker can run at, level it runs at. What Kafka has but this
-/// broker does not yet (KIP-848 groups, transactions, share and streams groups) is at level 0, "not there".
-const FEATURES: &[(&str, i16, i16, i16)] = &[
+/// broker does not yet (KIP-848 groups, share and streams groups) is at level 0, "not there".
+pub(super) const FEATURES: &[(&str, i16, i16, i16)] = &[
     ("group.version", 0, 0, 0),
     ("kraft.version", 0, 1, 1),
     ("metadata.version", 7, 30, 30),
-    ("transaction.version", 0, 0, 0),
+    ("transaction.version", 0, 2, 2),
 ];
 
 /// First version that can carry a feature whose lowest level is 0 (older clients refuse to read it).

@@ -15,6 +15,8 @@ pub(crate) fn of_log(error: &LogError) -> ErrorCode {
         LogError::TooLarge { .. } => ErrorCode::MessageTooLarge,
         LogError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
         LogError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+        LogError::InvalidTxnState { .. } => ErrorCode::InvalidTxnState,
+        LogError::CoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
         LogError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
         LogError::Invalid(_) => ErrorCode::InvalidRequest,
         _ => ErrorCode::KafkaStorageError,

@@ -291,7 +291,7 @@ fn read(
     response.records = Some(slice.len);
     if limits.committed && slice.len > 0 {
         let aborted = log
-            .aborted_txns(wanted.fetch_offset, slice.end_offset)
+            .aborted_in(wanted.fetch_offset, &slice)
             .map_err(|error| of_log(&error))?
             .into_iter()
             .map(|txn| AbortedTransaction { producer_id: txn.producer_id, first_offset: txn.first_offset })

@@ -1,13 +1,18 @@
-//! FindCoordinator (10), versions 0–6: who keeps a group. The offsets topic is made when first asked for.
+//! FindCoordinator (10), versions 0–6: who keeps a group or a transactional id. Their topics are made when first asked
+//! for.
 
 use coordinator::ErrorCode;
 use kafka_codec::messages::find_coordinator_response::Coordinator;
 use kafka_codec::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 
 use crate::context::Context;
+use crate::groups::OFFSETS_TOPIC;
+use crate::txns::TRANSACTIONS_TOPIC;
 
-/// `key_type` of groups; 1 is transactions, 2 share groups.
+/// `key_type` of groups; 2 is share groups.
 const GROUP: i8 = 0;
+/// `key_type` of transactional ids.
+const TRANSACTION: i8 = 1;
 
 pub(crate) async fn handle(ctx: Context, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
     if ctx.version >= 4 {
@@ -38,17 +43,22 @@ async fn find(ctx: &Context, key_type: i8, key: String) -> Coordinator {
         error_message: Some(message),
         ..Coordinator::default()
     };
-    if key_type != GROUP {
+    if !matches!(key_type, GROUP | TRANSACTION) {
         return failed(
             ErrorCode::InvalidRequest,
             format!("There is no coordinator of type {key_type} here."),
         );
     }
-    if let Err(error) = ctx.node.groups.ensure_topic(&ctx.node).await {
-        tracing::warn!(%error, "cannot create the offsets topic");
+    let topic = if key_type == GROUP { OFFSETS_TOPIC } else { TRANSACTIONS_TOPIC };
+    if let Err(error) = ctx.node.ensure_topic(topic).await {
+        tracing::warn!(%error, topic, "cannot create a coordinator's topic");
         return failed(ErrorCode::CoordinatorNotAvailable, error.to_string());
     }
-    if let Err(error) = ctx.node.groups.check(&key) {
+    let checked = match key_type {
+        GROUP => ctx.node.groups.check(&key),
+        _ => ctx.node.transactions.check(&key),
+    };
+    if let Err(error) = checked {
         return failed(error, error.message().to_owned());
     }
     let endpoint = ctx.node.endpoint_for(ctx);

@@ -1,5 +1,7 @@
 //! One file per API: which versions are offered, and who handles them.
 
+pub(crate) mod add_offsets_to_txn;
+pub(crate) mod add_partitions_to_txn;
 pub(crate) mod alter_configs;
 pub(crate) mod alter_partition_reassignments;
 pub(crate) mod api_versions;
@@ -19,8 +21,10 @@ pub(crate) mod describe_log_dirs;
 pub(crate) mod describe_producers;
 pub(crate) mod describe_quorum;
 pub(crate) mod describe_topic_partitions;
+pub(crate) mod describe_transactions;
 pub(crate) mod describe_user_scram_credentials;
 pub(crate) mod elect_leaders;
+pub(crate) mod end_txn;
 pub(crate) mod error_code;
 pub(crate) mod fetch;
 pub(crate) mod find_coordinator;
@@ -41,6 +45,9 @@ pub(crate) mod offset_fetch;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
 pub(crate) mod sync_group;
+pub(crate) mod txn_offset_commit;
+pub(crate) mod update_features;
+pub(crate) mod write_txn_markers;
 
 use std::ops::RangeInclusive;
 
@@ -74,6 +81,11 @@ const OFFERED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::DeleteRecords, 0, 2),
     (ApiKey::InitProducerId, 0, 5),
     (ApiKey::OffsetForLeaderEpoch, 2, 4),
+    (ApiKey::AddPartitionsToTxn, 0, 5),
+    (ApiKey::AddOffsetsToTxn, 0, 4),
+    (ApiKey::EndTxn, 0, 5),
+    (ApiKey::WriteTxnMarkers, 1, 2),
+    (ApiKey::TxnOffsetCommit, 0, 5),
     (ApiKey::DescribeConfigs, 1, 4),
     (ApiKey::AlterConfigs, 0, 2),
     (ApiKey::DescribeLogDirs, 1, 5),
@@ -82,6 +94,7 @@ const OFFERED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::IncrementalAlterConfigs, 0, 1),
     (ApiKey::ListPartitionReassignments, 0, 0),
     (ApiKey::OffsetDelete, 0, 0),
+    (ApiKey::UpdateFeatures, 0, 2),
     (ApiKey::DescribeCluster, 0, 2),
     (ApiKey::ListConfigResources, 0, 1),
     (ApiKey::DescribeAcls, 1, 3),
@@ -93,6 +106,7 @@ const OFFERED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::DescribeUserScramCredentials, 0, 0),
     (ApiKey::DescribeQuorum, 0, 2),
     (ApiKey::DescribeProducers, 0, 0),
+    (ApiKey::DescribeTransactions, 0, 0),
     (ApiKey::ListTransactions, 0, 2),
     (ApiKey::DescribeTopicPartitions, 0, 0),
 ];
@@ -130,7 +144,14 @@ pub(crate) fn route(call: Call) -> Result<Handling, DecodeError> {
         ApiKey::CreateTopics => call.serial(create_topics::handle),
         ApiKey::DeleteTopics => call.serial(delete_topics::handle),
         ApiKey::DeleteRecords => call.serial(delete_records::handle),
-        ApiKey::InitProducerId => call.serial(init_producer_id::handle),
+        ApiKey::InitProducerId => call.pipelined(init_producer_id::handle),
+        ApiKey::AddPartitionsToTxn => call.pipelined(add_partitions_to_txn::handle),
+        ApiKey::AddOffsetsToTxn => call.pipelined(add_offsets_to_txn::handle),
+        ApiKey::EndTxn => call.pipelined(end_txn::handle),
+        ApiKey::WriteTxnMarkers => call.pipelined(write_txn_markers::handle),
+        ApiKey::TxnOffsetCommit => call.pipelined(txn_offset_commit::handle),
+        ApiKey::DescribeTransactions => call.serial(describe_transactions::handle),
+        ApiKey::UpdateFeatures => call.serial(update_features::handle),
         ApiKey::OffsetForLeaderEpoch => call.serial(offset_for_leader_epoch::handle),
         ApiKey::DescribeConfigs => call.serial(describe_configs::handle),
         ApiKey::AlterConfigs => call.serial(alter_configs::handle),
@@ -182,6 +203,11 @@ pub(crate) fn check_leader_epoch(partition: &Partition, current: i32) -> Result<
         std::cmp::Ordering::Equal => Ok(()),
         std::cmp::Ordering::Greater => Err(ErrorCode::UnknownLeaderEpoch),
     }
+}
+
+/// PRODUCER_FENCED as clients know it that are older than that code.
+pub(crate) fn older_fencing(error: ErrorCode, older: bool) -> ErrorCode {
+    if older && error == ErrorCode::ProducerFenced { ErrorCode::InvalidProducerEpoch } else { error }
 }
 
 /// Milliseconds since the epoch.

@@ -1,6 +1,7 @@
 //! OffsetFetch (9), versions 1–10: one group up to version 7, several since 8, topics by id since 10.
 //!
-//! Every offset told is durable, so `require_stable` asks for nothing more until there are transactions.
+//! Every offset told is durable. With `require_stable` (version 7 and up) one that an open transaction is about to
+//! change is answered with UNSTABLE_OFFSET_COMMIT.
 
 use coordinator::{
     CommittedOffset, ErrorCode, FetchTopic, Fetched, FetchedTopic, OffsetFetch, Request, Response,
@@ -21,7 +22,10 @@ const NO_OFFSET: i64 = -1;
 
 pub(crate) async fn handle(ctx: Context, request: OffsetFetchRequest) -> OffsetFetchResponse {
     if ctx.version >= 8 {
-        let groups = join_all(request.groups.into_iter().map(|group| fetch_group(&ctx, group))).await;
+        let groups = join_all(
+            request.groups.into_iter().map(|group| fetch_group(&ctx, group, request.require_stable)),
+        )
+        .await;
         return OffsetFetchResponse { groups, ..OffsetFetchResponse::default() };
     }
     let by_name = |topic: kafka_codec::messages::offset_fetch_request::OffsetFetchRequestTopic| {
@@ -37,7 +41,7 @@ pub(crate) async fn handle(ctx: Context, request: OffsetFetchRequest) -> OffsetF
         ..OffsetFetchRequestGroup::default()
     };
     let asked = group.topics.clone();
-    let answer = fetch_group(&ctx, group).await;
+    let answer = fetch_group(&ctx, group, request.require_stable).await;
     // Version 1 has no place for an error but the partitions.
     if ctx.version < 2 && answer.error_code != 0 {
         return OffsetFetchResponse {
@@ -52,13 +56,17 @@ pub(crate) async fn handle(ctx: Context, request: OffsetFetchRequest) -> OffsetF
     }
 }
 
-async fn fetch_group(ctx: &Context, asked: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+async fn fetch_group(
+    ctx: &Context,
+    asked: OffsetFetchRequestGroup,
+    require_stable: bool,
+) -> OffsetFetchResponseGroup {
     let wanted: Option<Vec<Result<FetchTopic, OffsetFetchRequestTopics>>> =
         asked.topics.map(|topics| topics.into_iter().map(|topic| resolve(ctx, topic)).collect());
     let known = wanted
         .as_ref()
         .map(|wanted| wanted.iter().filter_map(|topic| topic.as_ref().ok()).cloned().collect());
-    let fetch = OffsetFetch { group: asked.group_id.clone(), topics: known };
+    let fetch = OffsetFetch { group: asked.group_id.clone(), topics: known, require_stable };
     let fetched = match ctx.node.groups.ask(&asked.group_id, Request::OffsetFetch(fetch)).await {
         Some(Response::OffsetFetch(fetched)) => fetched,
         _ => Fetched { error: ErrorCode::CoordinatorNotAvailable, topics: Vec::new() },

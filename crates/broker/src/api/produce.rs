@@ -1,11 +1,14 @@
 //! Produce (0): appends record batches as they came. Memory: the request's frame until it is answered; a thread's
 //! scratch buffer for checking compressed batches.
 
+mod transaction;
+
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use coordinator::txn::{Producer, TxnPartition};
 use futures_util::FutureExt;
 use kafka_codec::produce::{
     LeaderIdAndEpoch, PartitionProduce, PartitionProduceResponse, ProduceRequest, ProduceResponse,
@@ -21,6 +24,7 @@ use meta::config::TopicConfig;
 use meta::controller;
 use tokio::time::Instant;
 
+use self::transaction::Transaction;
 use super::error_code::{of_log, of_records};
 use crate::context::Context;
 use crate::dispatch::{Call, framed};
@@ -73,15 +77,27 @@ async fn produce(call: Call) -> Reply {
         Err(error) => return Reply::Close(error.to_string()),
     };
     let deadline = Instant::now() + Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let topics: Vec<Result<Arc<TopicReplicas>, ErrorCode>> = request
+        .topics
+        .iter()
+        .map(|topic| {
+            if version >= TOPIC_IDS_FROM {
+                ctx.node.replicas.topic_by_id(topic.topic_id).ok_or(ErrorCode::UnknownTopicId)
+            } else {
+                ctx.node.replicas.topic(topic.name).ok_or(ErrorCode::UnknownTopicOrPartition)
+            }
+        })
+        .collect();
+    let appending = Appending {
+        ctx: &ctx,
+        request: &request,
+        version,
+        transaction: Transaction::of(&ctx, &request, &topics, version),
+    };
     let mut outcomes: Vec<Vec<Outcome>> = Vec::with_capacity(request.topics.len());
-    for topic in &request.topics {
-        let replicas = if version >= TOPIC_IDS_FROM {
-            ctx.node.replicas.topic_by_id(topic.topic_id).ok_or(ErrorCode::UnknownTopicId)
-        } else {
-            ctx.node.replicas.topic(topic.name).ok_or(ErrorCode::UnknownTopicOrPartition)
-        };
-        let append = |wanted| match &replicas {
-            Ok(topic) => append(topic, wanted, &request, version),
+    for (topic, replicas) in request.topics.iter().zip(&topics) {
+        let append = |wanted| match replicas {
+            Ok(topic) => appending.append(topic, wanted),
             Err(code) => Err(Refusal::of(*code)),
         };
         outcomes.push(topic.partitions.iter().map(append).collect());
@@ -89,11 +105,17 @@ async fn produce(call: Call) -> Reply {
     if request.acks == 0 {
         return answer_nothing(&outcomes);
     }
+    let joined = appending.transaction.as_ref().ok().and_then(|transaction| transaction.as_ref()?.joined());
     for outcome in outcomes.iter_mut().flatten() {
         if let Ok((partition, appended)) = outcome {
             // `acks=1` waits too: one sync serves all who wait, and a record that was acknowledged from memory
             // alone would not survive a kill.
-            let durable = partition.durable(appended.last_offset);
+            let durable = async {
+                if let Some((state, offset)) = joined {
+                    state.durable(*offset).await?;
+                }
+                partition.durable(appended.last_offset).await
+            };
             match tokio::time::timeout_at(deadline, durable).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => *outcome = Err(Refusal::because(of_log(&error), error.to_string())),
@@ -157,47 +179,76 @@ fn answer<'a>(ctx: &Context, index: i32, outcome: &'a Outcome) -> PartitionProdu
     }
 }
 
-fn append(
-    topic: &TopicReplicas,
-    wanted: &PartitionProduce,
-    request: &ProduceRequest<'_>,
+/// What the appends of one request share.
+struct Appending<'a> {
+    ctx: &'a Context,
+    request: &'a ProduceRequest<'a>,
     version: i16,
-) -> Outcome {
-    if !(-1..=1).contains(&request.acks) {
-        return Err(Refusal::of(ErrorCode::InvalidRequiredAcks));
-    }
-    if controller::is_internal(&topic.name) {
-        let message = format!("Cannot append to internal topic {}", topic.name);
-        return Err(Refusal::because(ErrorCode::InvalidTopicException, message));
-    }
-    let partition =
-        topic.partition(wanted.index).ok_or_else(|| Refusal::of(ErrorCode::UnknownTopicOrPartition))?;
-    let config = partition.config();
-    if request.acks == -1 && config.min_insync_replicas > 1 {
-        let message = format!(
-            "The size of the current ISR Set(1) is insufficient to satisfy the min.isr requirement of {} for \
+    transaction: Result<Option<Transaction<'a>>, ErrorCode>,
+}
+
+impl Appending<'_> {
+    fn append(&self, topic: &TopicReplicas, wanted: &PartitionProduce) -> Outcome {
+        let request = self.request;
+        if !(-1..=1).contains(&request.acks) {
+            return Err(Refusal::of(ErrorCode::InvalidRequiredAcks));
+        }
+        if controller::is_internal(&topic.name) {
+            let message = format!("Cannot append to internal topic {}", topic.name);
+            return Err(Refusal::because(ErrorCode::InvalidTopicException, message));
+        }
+        let partition =
+            topic.partition(wanted.index).ok_or_else(|| Refusal::of(ErrorCode::UnknownTopicOrPartition))?;
+        let config = partition.config();
+        if request.acks == -1 && config.min_insync_replicas > 1 {
+            let message = format!(
+                "The size of the current ISR Set(1) is insufficient to satisfy the min.isr requirement of {} for \
              partition {}-{}",
-            config.min_insync_replicas, topic.name, wanted.index
-        );
-        return Err(Refusal::because(ErrorCode::NotEnoughReplicas, message));
-    }
-    let log = partition.log().map_err(|error| Refusal::because(of_log(&error), error.to_string()))?;
-    let batch = checked(wanted.records.as_ref(), &config, version)?;
-    let batches = AppendBatches { validated: true, ..AppendBatches::client(batch, partition.leader_epoch()) };
-    match log.append(batches) {
-        Ok(appended) => Ok((Arc::clone(partition), appended)),
-        Err(error) => {
-            let code = of_log(&error);
-            if code == ErrorCode::KafkaStorageError {
-                partition.report_refusal(&error);
+                config.min_insync_replicas, topic.name, wanted.index
+            );
+            return Err(Refusal::because(ErrorCode::NotEnoughReplicas, message));
+        }
+        let log = partition.log().map_err(|error| Refusal::because(of_log(&error), error.to_string()))?;
+        let Checked { batch, transactional } = checked(wanted.records.as_ref(), &config, self.version)?;
+        let batches =
+            AppendBatches { validated: true, ..AppendBatches::client(batch, partition.leader_epoch()) };
+        let appended = match transactional {
+            None => log.append(batches),
+            Some(producer) => {
+                let transaction = self
+                    .transaction
+                    .as_ref()
+                    .map_err(|code| Refusal::of(*code))?
+                    .as_ref()
+                    .ok_or_else(|| Refusal::of(ErrorCode::InvalidTxnState))?;
+                let name = TxnPartition::new(Arc::clone(&topic.name), wanted.index);
+                transaction
+                    .append(self.ctx, producer, &name, || log.append(batches))
+                    .map_err(|code| Refusal::because(code, code.message()))?
             }
-            Err(Refusal::because(code, error.to_string()))
+        };
+        match appended {
+            Ok(appended) => Ok((Arc::clone(partition), appended)),
+            Err(error) => {
+                let code = of_log(&error);
+                if code == ErrorCode::KafkaStorageError {
+                    partition.report_refusal(&error);
+                }
+                Err(Refusal::because(code, error.to_string()))
+            }
         }
     }
 }
 
+/// A batch that may be stored.
+struct Checked {
+    batch: Bytes,
+    /// The producer, if the batch is part of a transaction.
+    transactional: Option<Producer>,
+}
+
 /// Checks what a producer sent for one partition: exactly one batch that may be stored.
-fn checked(records: Option<&Bytes>, config: &TopicConfig, version: i16) -> Result<Bytes, Refusal> {
+fn checked(records: Option<&Bytes>, config: &TopicConfig, version: i16) -> Result<Checked, Refusal> {
     let invalid = |message: &str| Err(Refusal::because(ErrorCode::InvalidRecord, message));
     let Some(bytes) = records.filter(|records| !records.is_empty()) else {
         return invalid("Produce requests must have at least one record batch per partition");
@@ -221,12 +272,8 @@ fn checked(records: Option<&Bytes>, config: &TopicConfig, version: i16) -> Resul
             "Produce requests are only allowed to contain exactly one record batch per partition",
         );
     }
-    if header.is_transactional() {
-        return Err(Refusal::because(
-            ErrorCode::InvalidTxnState,
-            "This broker does not support transactions yet",
-        ));
-    }
+    let producer = Producer { id: header.producer_id, epoch: header.producer_epoch };
+    let transactional = header.is_transactional().then_some(producer);
     if version < ZSTD_FROM && header.compression() == Ok(Compression::Zstd) {
         let message = format!("Produce requests with version {version} are not allowed to use ZStandard");
         return Err(Refusal::because(ErrorCode::UnsupportedCompressionType, message));
@@ -235,11 +282,11 @@ fn checked(records: Option<&Bytes>, config: &TopicConfig, version: i16) -> Resul
         check_timestamps(&facts, config)?;
     }
     if header.max_timestamp == facts.max_timestamp_ms {
-        return Ok(bytes.clone());
+        return Ok(Checked { batch: bytes.clone(), transactional });
     }
     let mut corrected = BytesMut::from(&**bytes);
     set_max_timestamp(&mut corrected, facts.max_timestamp_ms);
-    Ok(corrected.freeze())
+    Ok(Checked { batch: corrected.freeze(), transactional })
 }
 
 fn check_timestamps(facts: &BatchFacts, config: &TopicConfig) -> Result<(), Refusal> {

@@ -1,7 +1,7 @@
 //! Reading a partition of `__consumer_offsets` back into its state machine.
 
 use coordinator::{GroupCoordinatorConfig, GroupShard};
-use kafka_codec::records::{self, Batches};
+use kafka_codec::records::{self, Batches, ControlRecordType};
 use log::{Log, LogError, ReadLimit, ReadRequest};
 
 /// Bytes read at a time.
@@ -31,15 +31,28 @@ pub(super) fn load(log: &Log, config: GroupCoordinatorConfig) -> Result<GroupSha
             };
             let batch = batch.map_err(|error| invalid(&error))?;
             offset = batch.header.next_offset();
-            if batch.header.is_control() {
-                continue;
-            }
+            let producer_id = batch.header.producer_id;
+            let transactional = batch.header.is_transactional();
+            let control = batch.header.is_control();
             let records =
                 records::records(&batch, BATCH_BYTES_MAX, &mut scratch).map_err(|error| invalid(&error))?;
             for record in records {
                 let record = record.map_err(|error| invalid(&error))?;
                 let Some(key) = record.key else { continue };
-                if let Err(error) = shard.replay(record.offset, key, record.value) {
+                if control {
+                    match ControlRecordType::from_key(key) {
+                        Ok(ControlRecordType::Commit) => shard.transaction_ended(producer_id, true),
+                        Ok(ControlRecordType::Abort) => shard.transaction_ended(producer_id, false),
+                        _ => {}
+                    }
+                    continue;
+                }
+                let replayed = if transactional {
+                    shard.replay_in_transaction(producer_id, record.offset, key, record.value)
+                } else {
+                    shard.replay(record.offset, key, record.value)
+                };
+                if let Err(error) = replayed {
                     tracing::warn!(
                         partition = %log.partition(), offset = record.offset, %error,
                         "group record passed over"

@@ -16,7 +16,7 @@ use meta::MetaError;
 use meta::config::BrokerProperties;
 use meta::controller::{self, NewTopic};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::node::{Node, random_uuid};
 use crate::replica::TopicReplicas;
@@ -75,6 +75,35 @@ impl Groups {
             return Some(request.failed(ErrorCode::CoordinatorLoadInProgress));
         }
         shard.ask(request, self.now()).await
+    }
+
+    /// Asks the shard of `group` at once; what it answers comes later.
+    ///
+    /// # Errors
+    /// NOT_COORDINATOR: there is no offsets topic.
+    pub(crate) fn begin_ask(
+        &self,
+        group: &str,
+        request: Request,
+    ) -> Result<oneshot::Receiver<Response>, ErrorCode> {
+        let shards = Arc::clone(&self.shards.read());
+        let shard = shards.of(group).ok_or(ErrorCode::NotCoordinator)?;
+        Ok(shard.begin_ask(request, self.now()))
+    }
+
+    /// The partition of the offsets topic that holds `group`; `None` without the topic.
+    pub(crate) fn partition_of(&self, group: &str) -> Option<i32> {
+        let count = self.shards.read().by_partition.len();
+        i32::try_from(partition_for(group, count)?).ok()
+    }
+
+    /// A producer's transaction ended; its marker in this partition of the offsets topic is durable.
+    pub(crate) fn transaction_ended(&self, partition: i32, producer_id: i64, committed: bool) {
+        let shards = Arc::clone(&self.shards.read());
+        let shard = usize::try_from(partition).ok().and_then(|index| shards.by_partition.get(index));
+        if let Some(shard) = shard {
+            shard.transaction_ended(producer_id, committed);
+        }
     }
 
     /// Lists the groups of all shards, sorted.
@@ -211,8 +240,8 @@ impl Shards {
     }
 }
 
-/// The partition of the offsets topic that holds `group`: `abs(String.hashCode()) % partitions`, as in Kafka.
-fn partition_for(group: &str, partitions: usize) -> Option<usize> {
+/// The partition of the offsets topic that holds `group`, or of the transactions' that holds an id: `abs(String.hashCode()) % partitions`, as in Kafka.
+pub(crate) fn partition_for(group: &str, partitions: usize) -> Option<usize> {
     let hash =
         group.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
     // Kafka's Utils.abs: the one number without a positive twin becomes 0.

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coordinator::{
-    ErrorCode, GroupCoordinatorConfig, GroupShard, Now, Output, Record, Reply, Request, RequestId, Response,
-    Ticket,
+    ErrorCode, GroupCoordinatorConfig, GroupShard, Now, Output, Reply, Request, RequestId, Response, Ticket,
 };
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, OptionFuture};
@@ -25,6 +24,8 @@ pub(super) struct Shard {
     config: GroupCoordinatorConfig,
     phase: Mutex<Phase>,
     loaded: watch::Sender<bool>,
+    /// Transactions that ended while the shard was still reading: producer id, whether it was a commit.
+    ended: Mutex<Vec<(i64, bool)>>,
     /// Wakes the task: something is under way, or a deadline came nearer.
     wake: Notify,
 }
@@ -61,6 +62,7 @@ impl Shard {
             config,
             phase: Mutex::new(Phase::Loading),
             loaded: watch::Sender::new(false),
+            ended: Mutex::new(Vec::new()),
             wake: Notify::new(),
         }
     }
@@ -80,19 +82,33 @@ impl Shard {
 
     /// Asks the state machine; `None` when the shard goes away before it has an answer.
     pub(super) async fn ask(&self, request: Request, now: Now) -> Option<Response> {
+        self.begin_ask(request, now).await.ok()
+    }
+
+    /// Asks the state machine at once; what it answers comes later.
+    pub(super) fn begin_ask(&self, request: Request, now: Now) -> oneshot::Receiver<Response> {
         let (sender, receiver) = oneshot::channel();
-        let mut request = Some(request);
+        let mut asked = Some((request, sender));
         let taken = self.with_open(now, |open, shard| {
-            let Some(request) = request.take() else { return };
+            let Some((request, sender)) = asked.take() else { return };
             let id = RequestId(open.next_request);
             open.next_request += 1;
             open.waiting.insert(id, sender);
             let out = open.machine.handle(id, request, now);
             open.perform(out, &shard.partition, now);
         });
-        match (taken, request) {
-            (Err(error), Some(request)) => Some(request.failed(error)),
-            _ => receiver.await.ok(),
+        if let (Err(error), Some((request, sender))) = (taken, asked) {
+            let _ = sender.send(request.failed(error));
+        }
+        receiver
+    }
+
+    /// A producer's transaction ended; its marker in this partition is durable.
+    pub(super) fn transaction_ended(&self, producer_id: i64, committed: bool) {
+        match &mut *self.phase.lock() {
+            Phase::Loading => self.ended.lock().push((producer_id, committed)),
+            Phase::Open(open) => open.machine.transaction_ended(producer_id, committed),
+            Phase::Closed(_) => {}
         }
     }
 
@@ -236,6 +252,9 @@ impl Shard {
         };
         open.perform(out, &self.partition, now);
         let mut phase = self.phase.lock();
+        for (producer_id, committed) in self.ended.lock().drain(..) {
+            open.machine.transaction_ended(producer_id, committed);
+        }
         if matches!(*phase, Phase::Loading) {
             *phase = Phase::Open(Box::new(open));
         }
@@ -270,7 +289,7 @@ impl Open {
     /// Does what the state machine asks for.
     fn perform(&mut self, mut out: Output, partition: &Partition, now: Now) {
         while let Some(ticket) = out.ticket {
-            match append(partition, &out.records, now) {
+            match append(partition, &out, now) {
                 Ok(appended) => {
                     self.machine.accepted(appended.base_offset);
                     self.send(out.replies);
@@ -310,10 +329,13 @@ impl Open {
     }
 }
 
-fn append(partition: &Partition, records: &[Record], now: Now) -> Result<Appended, LogError> {
+fn append(partition: &Partition, out: &Output, now: Now) -> Result<Appended, LogError> {
     let invalid = |error: kafka_codec::records::RecordError| LogError::Invalid(error.to_string());
     let mut batch = BatchBuilder::new(Compression::None);
-    for record in records {
+    if let Some(producer) = out.producer {
+        batch = batch.producer(producer.id, producer.epoch, -1).transactional();
+    }
+    for record in &out.records {
         batch
             .push(now.wall_ms, Some(&record.key), record.value.as_deref(), std::iter::empty())
             .map_err(invalid)?;

@@ -13,4 +13,5 @@ mod offsets;
 mod produce_fetch;
 mod restart;
 mod topics;
+mod transactions;
 mod versions;

@@ -141,12 +141,6 @@ async fn an_idempotent_producer_stores_once_and_in_order() {
     assert_eq!(client.produce(&to, &idempotent_batch("x", id, 1, 0)).await, (0, 2), "a new epoch");
     assert_eq!(client.produce(&to, &idempotent_batch("y", id, 0, 2)).await.0, 47, "an old epoch");
     assert_eq!(client.fetch(&Fetch::new("t", 0)).await.values(), ["a", "b", "x"]);
-    let transactional = InitProducerIdRequest { transactional_id: Some("tx".into()), ..Default::default() };
-    assert_eq!(
-        client.call(4, &transactional).await.error_code,
-        53,
-        "no transactions yet, and no use to retry"
-    );
 }
 
 #[tokio::test]

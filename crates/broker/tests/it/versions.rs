@@ -190,6 +190,68 @@ async fn every_answer_is_readable_in_its_version() {
     all_versions(broker, |_| CreateAclsRequest::default()).await;
     all_versions(broker, |_| DeleteAclsRequest::default()).await;
     all_versions(broker, |_| ListTransactionsRequest::default()).await;
+    all_versions(broker, |_| DescribeTransactionsRequest {
+        transactional_ids: vec!["none".into()],
+        ..Default::default()
+    })
+    .await;
+    all_versions(broker, |_| EndTxnRequest { transactional_id: "none".into(), ..Default::default() }).await;
+    all_versions(broker, |_| AddOffsetsToTxnRequest {
+        transactional_id: "none".into(),
+        group_id: "g".into(),
+        ..Default::default()
+    })
+    .await;
+    all_versions(broker, |version| {
+        let topics = vec![add_partitions_to_txn_request::AddPartitionsToTxnTopic {
+            name: "t".into(),
+            partitions: vec![0, 99],
+            ..Default::default()
+        }];
+        if version < 4 {
+            return AddPartitionsToTxnRequest { v3_and_below_topics: topics, ..Default::default() };
+        }
+        let transactions = vec![add_partitions_to_txn_request::AddPartitionsToTxnTransaction {
+            transactional_id: "none".into(),
+            topics,
+            ..Default::default()
+        }];
+        AddPartitionsToTxnRequest { transactions, ..Default::default() }
+    })
+    .await;
+    all_versions(broker, |_| TxnOffsetCommitRequest {
+        transactional_id: "none".into(),
+        group_id: "g".into(),
+        topics: vec![txn_offset_commit_request::TxnOffsetCommitRequestTopic {
+            name: "t".into(),
+            partitions: vec![Default::default()],
+            ..Default::default()
+        }],
+        ..Default::default()
+    })
+    .await;
+    all_versions(broker, |_| WriteTxnMarkersRequest {
+        markers: vec![write_txn_markers_request::WritableTxnMarker {
+            producer_id: 1,
+            topics: vec![write_txn_markers_request::WritableTxnMarkerTopic {
+                name: "t".into(),
+                partition_indexes: vec![0],
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    })
+    .await;
+    all_versions(broker, |_| UpdateFeaturesRequest {
+        feature_updates: vec![update_features_request::FeatureUpdateKey {
+            feature: "transaction.version".into(),
+            max_version_level: 2,
+            ..Default::default()
+        }],
+        ..Default::default()
+    })
+    .await;
     all_versions(broker, |_| ListPartitionReassignmentsRequest { topics: None, ..Default::default() }).await;
     all_versions(broker, |_| ListConfigResourcesRequest::default()).await;
     all_versions(broker, |version| {

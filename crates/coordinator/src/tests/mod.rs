@@ -184,6 +184,7 @@ impl Bench {
                     .collect(),
             }),
             "fetch" => Request::OffsetFetch(OffsetFetch {
+                require_stable: number("stable", 0) != 0,
                 group,
                 topics: (words.len() > 1).then(|| {
                     let topic = |(name, partitions)| FetchTopic {

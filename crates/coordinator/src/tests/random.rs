@@ -286,9 +286,10 @@ impl Model {
                 };
                 self.ask(member.unwrap_or(0), Request::OffsetCommit(commit));
             }
-            Event::Fetch => {
-                self.ask(0, Request::OffsetFetch(OffsetFetch { group: "g".into(), topics: None }))
-            }
+            Event::Fetch => self.ask(
+                0,
+                Request::OffsetFetch(OffsetFetch { group: "g".into(), topics: None, require_stable: false }),
+            ),
             Event::Describe => self.ask(0, Request::Describe(vec!["g".into(), "none".into()])),
             Event::DropOffsets => {
                 let delete = OffsetDelete { group: "g".into(), topics: vec![("t".into(), vec![0, 1])] };
