@@ -1,10 +1,13 @@
 //! What the MQTT server can be told, with Mosquitto's own names wherever Mosquitto has one.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Authorizer};
+use crate::tls::TlsFiles;
 
 /// Everything [`Server::start`](crate::Server::start) needs besides the door.
 #[derive(Clone, Debug)]
@@ -23,8 +26,6 @@ pub struct MqttConfig {
     pub version: String,
     /// Partitions of `__mqtt_sessions` and `__mqtt_retained` when they are created.
     pub internal_partitions: i32,
-    /// Checks user names and passwords; `None` = there are no users (see [`ListenerConfig::allow_anonymous`]).
-    pub authenticator: Option<Arc<dyn Authenticator>>,
     /// `upgrade_outgoing_qos`: deliver with the subscription's QoS even what was published with a lower one.
     pub upgrade_outgoing_qos: bool,
     /// `message_size_limit`: largest payload accepted, bytes; larger ones are refused one by one. `None` = any.
@@ -45,7 +46,6 @@ impl Default for MqttConfig {
             sys_interval: Some(Duration::from_secs(10)),
             version: concat!("tributary version ", env!("CARGO_PKG_VERSION")).to_owned(),
             internal_partitions: 4,
-            authenticator: None,
             upgrade_outgoing_qos: false,
             message_size_limit: None,
             checkpoint_interval: Duration::from_millis(500),
@@ -57,8 +57,22 @@ impl Default for MqttConfig {
 /// One listening socket and the rules that hold for clients that come through it.
 #[derive(Clone, Debug)]
 pub struct ListenerConfig {
-    /// Address to bind; port 0 picks a free one ([`MqttHandle::addresses`](crate::MqttHandle::addresses) says which).
-    pub address: SocketAddr,
+    /// Where to listen; port 0 picks a free one ([`MqttHandle::addresses`](crate::MqttHandle::addresses) says which).
+    pub address: ListenAddress,
+    /// `protocol`: MQTT as it is, or in WebSocket.
+    pub transport: Transport,
+    /// `websockets_headers_size`: largest WebSocket request, bytes.
+    pub websocket_header_max: usize,
+    /// `certfile`, `keyfile` …; `None` = no TLS.
+    pub tls: Option<TlsFiles>,
+    /// `use_identity_as_username`: the common name in the client's certificate is its user name.
+    pub use_identity_as_username: bool,
+    /// `use_subject_as_username`: the whole subject of the client's certificate is its user name.
+    pub use_subject_as_username: bool,
+    /// A proxy says first for whom it connects (PROXY protocol, version 1 or 2).
+    pub proxy_protocol: bool,
+    /// Connections accepted in one second; `None` = any number.
+    pub max_connect_rate: Option<u32>,
     /// `max_connections`: clients of this listener at one time; `None` = only the server's limit.
     pub max_connections: Option<usize>,
     /// `max_qos`: highest QoS a client may publish with (0, 1 or 2).
@@ -67,6 +81,12 @@ pub struct ListenerConfig {
     pub max_topic_alias: u16,
     /// `mount_point`: prefix put before every topic of these clients, e.g. `site1/`.
     pub mount_point: Option<String>,
+    /// Checks user names and passwords; `None` = there are no users (see [`ListenerConfig::allow_anonymous`]).
+    pub authenticator: Option<Arc<dyn Authenticator>>,
+    /// Decides what clients may do; `None` = everything.
+    pub authorizer: Option<Arc<dyn Authorizer>>,
+    /// `clientid_prefixes`: what client ids must begin with.
+    pub client_id_prefixes: Option<String>,
     /// `allow_anonymous`: clients without a user name may connect. With no authenticator a user name is not
     /// checked when this is set, and every client is refused when it is not.
     pub allow_anonymous: bool,
@@ -82,7 +102,17 @@ impl ListenerConfig {
     /// Mosquitto's defaults on `address`, with `allow_anonymous` set.
     pub fn new(address: SocketAddr) -> Self {
         Self {
-            address,
+            address: ListenAddress::Tcp(address),
+            transport: Transport::Mqtt,
+            websocket_header_max: 4096,
+            tls: None,
+            use_identity_as_username: false,
+            use_subject_as_username: false,
+            proxy_protocol: false,
+            max_connect_rate: None,
+            authenticator: None,
+            authorizer: None,
+            client_id_prefixes: None,
             max_connections: None,
             max_qos: 2,
             max_topic_alias: 10,
@@ -93,6 +123,48 @@ impl ListenerConfig {
             use_username_as_clientid: false,
         }
     }
+}
+
+/// Where a listener listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// Over TCP.
+    Tcp(SocketAddr),
+    /// At a Unix socket.
+    Unix(PathBuf),
+}
+
+impl ListenAddress {
+    /// The address over TCP.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Whether only this machine can reach it.
+    pub fn is_local(&self) -> bool {
+        self.tcp().is_none_or(|a| a.ip().is_loopback())
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// What is spoken on a listener's streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// MQTT.
+    Mqtt,
+    /// MQTT in WebSocket's binary frames.
+    WebSocket,
 }
 
 /// Bounds; where a peer can run into one, it gets the protocol's own answer.
@@ -128,6 +200,8 @@ pub struct Limits {
     pub persistent_client_expiration: Option<Duration>,
     /// Persistent sessions kept, connected or not; past it CONNECT is refused with "quota exceeded".
     pub max_sessions: usize,
+    /// Clients without a user name may have persistent sessions; else theirs end with their connection.
+    pub anonymous_sessions: bool,
     /// Subscriptions of one session; past it SUBSCRIBE answers "quota exceeded".
     pub max_subscriptions: usize,
     /// Levels of a topic name or filter.
@@ -153,6 +227,7 @@ impl Default for Limits {
             max_keepalive: 0,
             persistent_client_expiration: None,
             max_sessions: 1_000_000,
+            anonymous_sessions: true,
             max_subscriptions: 100_000,
             max_topic_levels: 200,
             max_retained: 1_000_000,

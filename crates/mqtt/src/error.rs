@@ -1,8 +1,9 @@
 //! Why the server did not start, or a session could not be kept.
 
-use std::net::SocketAddr;
-
 use client::door::DoorError;
+
+use crate::config::ListenAddress;
+use crate::tls::TlsError;
 
 /// Errors of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -15,11 +16,14 @@ pub enum MqttError {
     #[error("cannot listen for MQTT on {address}")]
     Listen {
         /// The address asked for.
-        address: SocketAddr,
+        address: ListenAddress,
         /// What the system said.
         #[source]
         source: std::io::Error,
     },
+    /// A listener's TLS cannot be set up.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
     /// The log behind the door failed.
     #[error("commit log")]
     Door(#[from] DoorError),

@@ -34,9 +34,16 @@ mod subscriptions;
 mod sys;
 pub mod testing;
 mod timers;
+pub mod tls;
 mod will;
 
-pub use auth::{Authenticator, Credentials, Verdict};
-pub use config::{AckLevel, AutoCreate, Limits, ListenerConfig, MqttConfig, RouteConfig, RouteKey};
+pub use auth::{
+    Access, AclFile, Authenticator, Authorizer, Credentials, Hashing, PasswordFile, PasswordHash, Principal,
+    ScramSecret, Verdict,
+};
+pub use config::{
+    AckLevel, AutoCreate, Limits, ListenAddress, ListenerConfig, MqttConfig, RouteConfig, RouteKey, Transport,
+};
 pub use error::MqttError;
-pub use server::{MqttHandle, Server};
+pub use net::websocket;
+pub use server::{Listening, MqttHandle, Server};

@@ -13,14 +13,14 @@ use crate::broker::Broker;
 use crate::deliver::{Hub, QueueLimits};
 use crate::mapping;
 use crate::message::Position;
-use crate::net::Listener;
+use crate::net::{Listener, Security};
 use crate::retained::Retained;
 use crate::route::Routes;
-use crate::session::Registry;
 use crate::session::store::{self, RETAINED, SessionStore};
+use crate::session::{Live, Registry};
 use crate::stats::Stats;
 use crate::timers::Timers;
-use crate::{MqttConfig, MqttError};
+use crate::{ListenAddress, ListenerConfig, MqttConfig, MqttError, Transport};
 
 /// The MQTT server.
 #[derive(Debug)]
@@ -30,6 +30,7 @@ pub struct Server;
 #[derive(Debug)]
 pub struct MqttHandle {
     addresses: Vec<SocketAddr>,
+    listeners: Vec<(Arc<Listener>, ListenAddress)>,
     broker: Arc<Broker>,
     open: Arc<AtomicUsize>,
     stop: watch::Sender<bool>,
@@ -89,19 +90,53 @@ impl Server {
         }
         let (stop, _) = watch::channel(false);
         let open = Arc::new(AtomicUsize::new(0));
-        let mut addresses = Vec::new();
-        for (listener, socket, address) in bound {
-            addresses.push(address);
+        let mut listeners = Vec::new();
+        for (listener, socket) in bound {
+            listeners.push((listener.clone(), socket.address()));
             tokio::spawn(listener.run(socket, broker.clone(), open.clone(), stop.subscribe()));
         }
-        Ok(MqttHandle { addresses, broker, open, stop })
+        let addresses = listeners.iter().filter_map(|(_, address)| address.tcp()).collect();
+        Ok(MqttHandle { addresses, listeners, broker, open, stop })
     }
 }
 
 impl MqttHandle {
-    /// The bound addresses, in the order of the configured listeners.
+    /// The bound TCP addresses, in the order of the configured listeners.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// What listens where, in the order of the configured listeners.
+    pub fn listening(&self) -> impl Iterator<Item = Listening<'_>> {
+        self.listeners.iter().map(|(l, address)| Listening {
+            address,
+            protocol: match (l.config.transport, l.config.tls.is_some()) {
+                (Transport::Mqtt, false) => "mqtt",
+                (Transport::Mqtt, true) => "mqtt-tls",
+                (Transport::WebSocket, false) => "mqtt-ws",
+                (Transport::WebSocket, true) => "mqtt-wss",
+            },
+        })
+    }
+
+    /// Gives the listeners the users, rights and certificates of `configs` (one for each listener, in the order of
+    /// [`MqttConfig::listeners`]; what else they say is left alone) and ends the connections of clients that may not
+    /// come in any more. All or nothing: when a certificate cannot be read everything stays as it was.
+    ///
+    /// # Errors
+    /// [`MqttError::Tls`]; [`MqttError::Config`] when there are more or fewer listeners than now.
+    pub async fn reload(&self, configs: &[ListenerConfig]) -> Result<(), MqttError> {
+        if configs.len() != self.listeners.len() {
+            return Err(MqttError::Config("listeners are added and removed by a restart only".to_owned()));
+        }
+        let fresh = configs.iter().map(Security::of).collect::<Result<Vec<_>, _>>()?;
+        for ((listener, _), security) in self.listeners.iter().zip(fresh) {
+            listener.security.store(security);
+        }
+        let broker = self.broker.clone();
+        // Every password is hashed once more.
+        let _ = tokio::task::spawn_blocking(move || disconnect_unaccepted(&broker)).await;
+        Ok(())
     }
 
     /// Network connections open now.
@@ -131,11 +166,38 @@ impl MqttHandle {
                 state.live = None;
             }
             if let Some(live) = &mut state.live {
-                // The receiving end of a closed channel stands in for the one that is used up.
-                let (spent, _) = tokio::sync::oneshot::channel();
-                let kick = std::mem::replace(&mut live.kick, spent);
-                let _ = kick.send(ReasonCode::ServerShuttingDown);
+                kick(live, ReasonCode::ServerShuttingDown);
             }
+        }
+    }
+}
+
+/// One listener of [`MqttHandle::listening`].
+#[derive(Clone, Copy, Debug)]
+pub struct Listening<'a> {
+    /// Where, with the port that was picked.
+    pub address: &'a ListenAddress,
+    /// `mqtt`, `mqtt-tls`, `mqtt-ws` or `mqtt-wss`.
+    pub protocol: &'static str,
+}
+
+/// Ends a connection, once.
+fn kick(live: &mut Live, reason: ReasonCode) {
+    // The receiving end of a closed channel stands in for the one that is used up.
+    let (spent, _) = tokio::sync::oneshot::channel();
+    let kick = std::mem::replace(&mut live.kick, spent);
+    let _ = kick.send(reason);
+}
+
+/// Ends the connections of clients that would not be accepted now.
+fn disconnect_unaccepted(broker: &Broker) {
+    for seat in broker.registry.all() {
+        // One that is connecting at this moment may have been asked by the old rules.
+        let mut state = seat.state.blocking_lock();
+        if let Some(live) = &mut state.live
+            && !live.login.is_accepted(&live.login.listener.security.load())
+        {
+            kick(live, ReasonCode::AdministrativeAction);
         }
     }
 }

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::sources::{self, Origin, Setting};
 use crate::config::{self, Plan};
 use crate::logging::{self, Verbosity};
-use crate::{serve, tools};
+use crate::{daemon, serve, tools};
 
 /// Exit code of a command line or configuration that cannot be used.
 const EXIT_USAGE: u8 = 2;
@@ -88,6 +88,24 @@ struct ServeArgs {
     /// MQTT listener, may be repeated; port 0 picks a free one; off = none [default: 127.0.0.1:1883]
     #[arg(long, value_name = "ADDR")]
     mqtt: Vec<String>,
+    /// MQTT listener with TLS, may be repeated (port 8883 when none is given)
+    #[arg(long, value_name = "ADDR")]
+    mqtt_tls: Vec<String>,
+    /// MQTT listener in WebSocket, may be repeated (port 9001 when none is given)
+    #[arg(long, value_name = "ADDR")]
+    mqtt_ws: Vec<String>,
+    /// MQTT listener in WebSocket in TLS, may be repeated (port 9002 when none is given)
+    #[arg(long, value_name = "ADDR")]
+    mqtt_wss: Vec<String>,
+    /// Certificate of the TLS listeners, PEM
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<String>,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<String>,
+    /// Certificates that clients' certificates may come from, PEM; --set require_certificate=true asks for one
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<String>,
     /// Kafka listener, [NAME://]ADDR, may be repeated; port 0 picks a free one; off = none [default: 127.0.0.1:9092]
     #[arg(long, value_name = "ADDR")]
     kafka: Vec<String>,
@@ -115,7 +133,7 @@ fn own_commands(args: &[String]) -> ExitCode {
 
 fn serve_command(args: ServeArgs) -> ExitCode {
     let verbosity = if args.verbose { Verbosity::Verbose } else { Verbosity::Normal };
-    start(verbosity, || {
+    start(verbosity, move || {
         let mut problems = Vec::new();
         let mut settings = sources::from_environment(std::env::vars());
         if let Some(path) = &args.config {
@@ -127,17 +145,29 @@ fn serve_command(args: ServeArgs) -> ExitCode {
         let mut flag = |key: &str, value: String, flag: &'static str| {
             settings.push(Setting { key: key.into(), value, origin: Origin::Flag(flag) });
         };
-        if let Some(dir) = args.data {
-            flag(sources::DATA, dir, "--data");
+        if let Some(dir) = &args.data {
+            flag(sources::DATA, dir.clone(), "--data");
         }
-        if !args.mqtt.is_empty() {
-            flag(sources::MQTT, args.mqtt.join(","), "--mqtt");
+        for (key, addresses, name) in [
+            (sources::MQTT, &args.mqtt, "--mqtt"),
+            (sources::MQTT_TLS, &args.mqtt_tls, "--mqtt-tls"),
+            (sources::MQTT_WS, &args.mqtt_ws, "--mqtt-ws"),
+            (sources::MQTT_WSS, &args.mqtt_wss, "--mqtt-wss"),
+            (sources::KAFKA, &args.kafka, "--kafka"),
+        ] {
+            if !addresses.is_empty() {
+                flag(key, addresses.join(","), name);
+            }
         }
-        if !args.kafka.is_empty() {
-            flag(sources::KAFKA, args.kafka.join(","), "--kafka");
-        }
-        if let Some(console) = args.console {
-            flag(sources::CONSOLE, console, "--console");
+        for (key, value, name) in [
+            (sources::TLS_CERT, &args.tls_cert, "--tls-cert"),
+            (sources::TLS_KEY, &args.tls_key, "--tls-key"),
+            (sources::TLS_CA, &args.tls_ca, "--tls-ca"),
+            (sources::CONSOLE, &args.console, "--console"),
+        ] {
+            if let Some(value) = value {
+                flag(key, value.clone(), name);
+            }
         }
         for text in &args.set {
             match sources::from_flag(text, "--set") {
@@ -185,22 +215,23 @@ fn kafka_server_start(args: &[String]) -> ExitCode {
         eprintln!("{KAFKA_SERVER_START_USAGE}");
         return ExitCode::FAILURE;
     };
-    start(Verbosity::Normal, || {
+    start(Verbosity::Normal, move || {
+        let mut problems = problems.clone();
         let mut all = sources::from_environment(std::env::vars());
         match sources::from_properties_file(&file) {
             Ok(more) => all.extend(more),
             Err(more) => problems.extend(more),
         }
-        all.extend(settings);
+        all.extend(settings.iter().cloned());
         config::for_kafka_file(all, problems)
     })
 }
 
 const MOSQUITTO_USAGE: &str = "\
-Usage: mosquitto [-c config_file] [-p port] [-v]
+Usage: mosquitto [-c config_file] [-d] [-p port] [-v]
 
  -c : specify the broker config file.
- -d : put the broker into the background after starting (not supported: use a service manager).
+ -d : put the broker into the background after starting.
  -h : display this help.
  -p : start the broker listening on the specified port.
       Not recommended in conjunction with the -c option.
@@ -218,6 +249,8 @@ fn mosquitto(args: &[String]) -> ExitCode {
     let mut ports = Vec::new();
     let mut verbosity = Verbosity::Normal;
     let mut problems = Vec::new();
+    let mut background = false;
+    let all = args;
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         match arg.as_str() {
@@ -226,10 +259,7 @@ fn mosquitto(args: &[String]) -> ExitCode {
                 return ExitCode::SUCCESS;
             }
             "-v" | "--verbose" => verbosity = Verbosity::Verbose,
-            "-d" | "--daemon" => problems.push(
-                "-d: not supported: run it with a service manager or `nohup … &`; it stays in the foreground"
-                    .into(),
-            ),
+            "-d" | "--daemon" => background = true,
             "-c" | "--config-file" => match args.next() {
                 Some(path) => file = Some(PathBuf::from(path)),
                 None => problems.push("-c argument given, but no config file specified".into()),
@@ -241,18 +271,28 @@ fn mosquitto(args: &[String]) -> ExitCode {
             other => problems.push(format!("Unknown option '{other}'.")),
         }
     }
-    start(verbosity, || config::for_mosquitto_file(file.as_deref(), &ports, problems))
+    if background {
+        let rest: Vec<String> =
+            all.iter().filter(|a| !["-d", "--daemon"].contains(&a.as_str())).cloned().collect();
+        return daemon::start(&rest);
+    }
+    start(verbosity, move || config::for_mosquitto_file(file.as_deref(), &ports, problems.clone()))
 }
 
 /// Builds the plan, says what is wrong with it or runs it.
-fn start(verbosity: Verbosity, plan: impl FnOnce() -> Result<Plan, Vec<String>>) -> ExitCode {
-    match plan() {
+fn start(verbosity: Verbosity, plan: impl Fn() -> Result<Plan, Vec<String>> + Send + 'static) -> ExitCode {
+    let again = plan;
+    match again() {
         Ok(plan) => {
-            logging::start(if verbosity == Verbosity::Normal { plan.verbosity } else { verbosity });
+            let verbosity = if verbosity == Verbosity::Normal { plan.verbosity } else { verbosity };
+            if let Err(error) = logging::start(verbosity, &plan.log) {
+                eprintln!("Error: the log file cannot be written: {error}");
+                return ExitCode::FAILURE;
+            }
             for note in &plan.notes {
                 tracing::warn!("{note}");
             }
-            serve::run(plan)
+            serve::run(plan, again)
         }
         Err(problems) => {
             for problem in problems {

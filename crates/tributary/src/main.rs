@@ -2,6 +2,7 @@
 
 mod cli;
 mod config;
+mod daemon;
 mod logging;
 mod serve;
 mod tools;
@@ -12,6 +13,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    daemon::detach();
     let mut args = std::env::args_os().map(|a| a.to_string_lossy().into_owned());
     let program = args.next().unwrap_or_default();
     let args: Vec<String> = args.collect();

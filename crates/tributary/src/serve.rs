@@ -7,8 +7,12 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Plan;
 
-/// Starts all that `plan` names, prints what listens where and `ready`, and stops cleanly on SIGTERM or Ctrl-C.
-pub fn run(plan: Plan) -> ExitCode {
+/// Reads flags and files once more.
+type Again = dyn Fn() -> Result<Plan, Vec<String>> + Send;
+
+/// Starts all that `plan` names, prints what listens where and `ready`, and stops cleanly on SIGTERM or Ctrl-C. On
+/// SIGHUP `again` says what users, rights and certificates are from now on.
+pub fn run(plan: Plan, again: impl Fn() -> Result<Plan, Vec<String>> + Send + 'static) -> ExitCode {
     let runtime =
         match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("tributary").build() {
             Ok(runtime) => runtime,
@@ -18,7 +22,7 @@ pub fn run(plan: Plan) -> ExitCode {
             }
         };
     let temporary = plan.temporary.clone();
-    let outcome = runtime.block_on(serve(plan));
+    let outcome = runtime.block_on(serve(plan, &again));
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     if let Some(dir) = temporary
         && let Err(e) = std::fs::remove_dir_all(&dir)
@@ -34,7 +38,7 @@ pub fn run(plan: Plan) -> ExitCode {
     }
 }
 
-async fn serve(plan: Plan) -> Result<()> {
+async fn serve(plan: Plan, again: &Again) -> Result<()> {
     // Handlers stand before anything is opened, so that a stop during start-up is a clean one too.
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
@@ -42,7 +46,7 @@ async fn serve(plan: Plan) -> Result<()> {
     let broker = broker::Broker::start(plan.broker)
         .await
         .with_context(|| format!("cannot start on data directory {}", data_dir.display()))?;
-    let outcome = serve_on(plan.mqtt, plan.console, plan.pid_file, &data_dir, &broker, async {
+    let outcome = serve_on(plan.mqtt, plan.console, plan.pid_file, &data_dir, &broker, again, async {
         tokio::select! {
             _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
             _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
@@ -62,8 +66,10 @@ async fn serve_on(
     pid_file: Option<std::path::PathBuf>,
     data_dir: &std::path::Path,
     broker: &broker::BrokerHandle,
+    again: &Again,
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
+    let mut hangup = signal(SignalKind::hangup()).context("cannot handle SIGHUP")?;
     let mqtt = match mqtt {
         Some(config) => Some(mqtt::Server::start(config, broker.door()).await.context("cannot start MQTT")?),
         None => None,
@@ -83,7 +89,15 @@ async fn serve_on(
     let written = pid_file.map(PidFile::write).transpose();
     if written.is_ok() {
         announce(data_dir, broker, mqtt.as_ref(), console.as_ref());
-        stop.await;
+        let reload = async {
+            while hangup.recv().await.is_some() {
+                reload(mqtt.as_ref(), again).await;
+            }
+        };
+        tokio::select! {
+            () = stop => {}
+            () = reload => {}
+        }
     }
     if let Some(console) = console {
         console.shutdown().await;
@@ -94,6 +108,26 @@ async fn serve_on(
     written.map(drop)
 }
 
+/// Takes users, rights and certificates from the files as they are now; when they are wrong all stays as it was.
+async fn reload(mqtt: Option<&mqtt::MqttHandle>, again: &Again) {
+    crate::logging::reopen();
+    tracing::info!("SIGHUP: reading the configuration again");
+    let plan = match again() {
+        Ok(plan) => plan,
+        Err(problems) => {
+            problems.iter().for_each(|problem| tracing::error!("{problem}"));
+            tracing::error!("the configuration is wrong: everything stays as it was");
+            return;
+        }
+    };
+    plan.notes.iter().for_each(|note| tracing::warn!("{note}"));
+    if let (Some(mqtt), Some(config)) = (mqtt, plan.mqtt)
+        && let Err(error) = mqtt.reload(&config.listeners).await
+    {
+        tracing::error!("{error}: everything stays as it was");
+    }
+}
+
 fn announce(
     data_dir: &std::path::Path,
     broker: &broker::BrokerHandle,
@@ -102,9 +136,10 @@ fn announce(
 ) {
     use std::io::Write;
     let mut text = format!("data {}\n", data_dir.display());
-    let mqtt_addresses = mqtt.map(|m| m.addresses().to_vec()).unwrap_or_default();
-    for address in &mqtt_addresses {
-        text.push_str(&format!("listening mqtt {address}\n"));
+    let plain = mqtt.iter().flat_map(|m| m.listening()).filter(|l| l.protocol == "mqtt");
+    let mqtt_addresses: Vec<_> = plain.filter_map(|l| l.address.tcp()).collect();
+    for listener in mqtt.iter().flat_map(|m| m.listening()) {
+        text.push_str(&format!("listening {} {}\n", listener.protocol, listener.address));
     }
     for listener in broker.listeners() {
         text.push_str(&format!("listening kafka {} {}\n", listener.address, listener.name));

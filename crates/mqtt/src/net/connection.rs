@@ -15,17 +15,19 @@ use mqtt_codec::{
     Ack, DecodeError, Decoder, Disconnect, Packet, PacketId, PacketType, Property, ProtocolVersion,
     PublishHead, QoS, ReasonCode,
 };
-use tokio::net::TcpStream;
 
 use super::alarm::Alarm;
+use super::establish::{Guest, Identity};
 use super::gathered::{Gathered, Sent, settle_published};
 use super::listener::Listener;
 use super::outbuf::OutBuf;
+use super::stream::Stream;
 use super::under_way::UnderWay;
+use crate::auth::{Access, Rights, scram};
 use crate::broker::{Broker, Located, reason_of};
 use crate::deliver::{Delivery, ShareGroup};
 use crate::message::now_ms;
-use crate::packet::connect;
+use crate::packet::{auth, connect};
 use crate::session::record::SlotState;
 use crate::session::{Next, Origin, Resend, Seat, Session};
 use crate::stats::Stats;
@@ -130,11 +132,17 @@ pub(crate) struct Connection {
     /// The share groups the session is a member of.
     pub(crate) shares: Vec<Arc<ShareGroup>>,
     pub(crate) keep_alive: Option<Duration>,
+    /// When the client connected, milliseconds since the epoch.
+    since_ms: i64,
+    /// How the client may prove itself again.
+    pub(crate) reauthentication: Option<auth::Reauthentication>,
+    /// What the client may do.
+    pub(crate) rights: Rights,
     /// The client's maximum packet size, bytes.
     pub(crate) packet_size_max: usize,
     decoder: Decoder,
     input: BytesMut,
-    stream: TcpStream,
+    stream: Stream,
     peer: SocketAddr,
     output: OutBuf,
     pub(super) gathered: Option<Gathered>,
@@ -149,19 +157,26 @@ pub(crate) struct Connection {
     located_in: Arc<TopicImage>,
 }
 
-/// Serves one socket from its first byte to its last.
-pub(crate) async fn serve(broker: Arc<Broker>, listener: Arc<Listener>, stream: TcpStream, peer: SocketAddr) {
-    let _ = stream.set_nodelay(true);
+/// Serves one client from its first byte of MQTT to its last.
+pub(super) async fn serve(
+    broker: Arc<Broker>,
+    listener: Arc<Listener>,
+    mut stream: Stream,
+    mut guest: Guest,
+) {
+    let peer = guest.peer;
     let mut decoder = Decoder::for_server(broker.config.limits.max_connect_size);
     let mut input = BytesMut::new();
-    let first = read_connect(&broker, &mut decoder, &mut input, &stream);
-    let packet = match tokio::time::timeout(broker.config.limits.connect_timeout, first).await {
+    let first = read_connect(&broker, &mut decoder, &mut input, &mut stream);
+    let packet = match tokio::time::timeout_at(guest.deadline, first).await {
         Ok(Ok(Some(packet))) => packet,
         Ok(Ok(None)) => return,
         Ok(Err(close)) => {
             tracing::info!(%peer, ?close, "no MQTT connection");
             if let Close::Error(reason, _) = close {
-                connect::refuse_early(&stream, &input, reason);
+                let mut out = OutBuf::default();
+                connect::refuse_early(&mut out, &input, reason);
+                farewell(&mut out, &mut stream).await;
             }
             return;
         }
@@ -172,13 +187,41 @@ pub(crate) async fn serve(broker: Arc<Broker>, listener: Arc<Listener>, stream: 
     };
     let Packet::Connect(packet) = packet else { return };
     let version = packet.version;
-    let entered = match connect::enter(&broker, &listener, *packet, peer).await {
+    let mut reauthentication = None;
+    let entered = match packet.properties.authentication_method.clone() {
+        None => connect::enter(&broker, &listener, *packet, &guest).await,
+        Some(method) => {
+            let mut step = ReadStep {
+                broker: &broker,
+                decoder: &mut decoder,
+                input: &mut input,
+                stream: &mut stream,
+                deadline: guest.deadline,
+            };
+            match auth::prove(&mut step, &listener, &packet, &method).await {
+                Ok(proven) => {
+                    guest.identity = Identity::Scram(proven.user.clone(), proven.stored_key.clone());
+                    let entered = connect::enter(&broker, &listener, *packet, &guest).await;
+                    reauthentication = Some(auth::Reauthentication::new(method));
+                    entered.map(|mut e| {
+                        let properties = &mut e.connack.properties;
+                        properties.authentication_method = Some(scram::METHOD.to_owned());
+                        properties.authentication_data = Some(proven.server_final.into());
+                        e
+                    })
+                }
+                Err(Some(refused)) => Err(refused),
+                Err(None) => return,
+            }
+        }
+    };
+    let entered = match entered {
         Ok(entered) => entered,
         Err(refused) => {
             tracing::info!(%peer, reason = %refused.reason, why = refused.why, "connection refused");
             let mut out = OutBuf::default();
             if Packet::ConnAck(Box::new(refused.connack())).encode(version, out.encode_to()).is_ok() {
-                farewell(&mut out, &stream).await;
+                farewell(&mut out, &mut stream).await;
             }
             return;
         }
@@ -196,6 +239,7 @@ pub(crate) async fn serve(broker: Arc<Broker>, listener: Arc<Listener>, stream: 
         receive_maximum,
         window,
         packet_size_max,
+        login,
     } = entered;
     let receiving = session.inbound.len();
     let mut connection = Connection {
@@ -208,6 +252,9 @@ pub(crate) async fn serve(broker: Arc<Broker>, listener: Arc<Listener>, stream: 
         receiving,
         receive_maximum,
         keep_alive,
+        since_ms: now_ms(),
+        reauthentication,
+        rights: Rights::new(login),
         packet_size_max,
         decoder,
         input,
@@ -257,11 +304,36 @@ pub(crate) async fn serve(broker: Arc<Broker>, listener: Arc<Listener>, stream: 
     broker.registry.remove_if_empty(&seat);
 }
 
+/// Reads packets before there is a session.
+pub(crate) struct ReadStep<'a> {
+    broker: &'a Broker,
+    decoder: &'a mut Decoder,
+    input: &'a mut BytesMut,
+    stream: &'a mut Stream,
+    deadline: tokio::time::Instant,
+}
+
+impl ReadStep<'_> {
+    /// Sends AUTH and waits for what the client says to it; `None` when it says nothing (any more).
+    pub(crate) async fn ask(&mut self, packet: &Packet) -> Option<Packet> {
+        let mut out = OutBuf::default();
+        packet.encode(ProtocolVersion::V5, out.encode_to()).ok()?;
+        let exchange = async {
+            while !out.is_empty() {
+                self.stream.writable().await.ok()?;
+                self.stream.write(&mut out).ok()?;
+            }
+            read_connect(self.broker, self.decoder, self.input, self.stream).await.ok().flatten()
+        };
+        tokio::time::timeout_at(self.deadline, exchange).await.ok().flatten()
+    }
+}
+
 async fn read_connect(
     broker: &Broker,
     decoder: &mut Decoder,
     input: &mut BytesMut,
-    stream: &TcpStream,
+    stream: &mut Stream,
 ) -> Result<Option<Packet>, Close> {
     loop {
         if let mqtt_codec::Framing::Whole(_) = decoder.peek(input)? {
@@ -272,9 +344,9 @@ async fn read_connect(
             *input = bytes;
             return Ok(packet);
         }
-        stream.readable().await.map_err(|e| Close::io(&e))?;
+        wait_to_read(stream).await.map_err(|e| Close::io(&e))?;
         input.reserve(if input.is_empty() { 512 } else { READ_BYTES });
-        match stream.try_read_buf(input) {
+        match stream.read(input) {
             Ok(0) => return Ok(None),
             Ok(n) => Stats::add(&broker.stats.bytes_received, n),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
@@ -283,11 +355,31 @@ async fn read_connect(
     }
 }
 
+/// Waits until there may be something to read; what the layers still have to write goes out meanwhile.
+pub(super) async fn wait_to_read(stream: &mut Stream) -> io::Result<()> {
+    loop {
+        if !stream.is_pending() {
+            return stream.readable().await;
+        }
+        tokio::select! {
+            ready = stream.readable() => return ready,
+            ready = stream.writable() => ready?,
+        }
+        stream.flush()?;
+    }
+}
+
 /// Writes what is left, for a short time.
-pub(crate) async fn farewell(out: &mut OutBuf, stream: &TcpStream) {
+pub(super) async fn farewell(out: &mut OutBuf, stream: &mut Stream) {
     let write = async {
-        while !out.is_empty() {
-            if stream.writable().await.is_err() || out.write(stream).is_err() {
+        let mut closing = false;
+        while !out.is_empty() || stream.is_pending() || !closing {
+            if out.is_empty() && !closing {
+                closing = true;
+                stream.close();
+                continue;
+            }
+            if stream.writable().await.is_err() || stream.write(out).is_err() || stream.flush().is_err() {
                 return;
             }
         }
@@ -369,7 +461,7 @@ impl Connection {
                 result.map_err(|e| Close::io(&e))?;
                 self.read()?;
             }
-            result = self.stream.writable(), if !self.output.is_empty() => {
+            result = self.stream.writable(), if !self.output.is_empty() || self.stream.is_pending() => {
                 result.map_err(|e| Close::io(&e))?;
             }
             () = tokio::task::yield_now(), if buffered || more => {}
@@ -392,7 +484,7 @@ impl Connection {
             self.input = BytesMut::with_capacity(READ_BYTES);
         }
         self.input.reserve(READ_BYTES / 4);
-        match self.stream.try_read_buf(&mut self.input) {
+        match self.stream.read(&mut self.input) {
             Ok(0) => Err(Close::Gone("connection closed by the client".to_owned())),
             Ok(n) => {
                 Stats::add(&self.broker.stats.bytes_received, n);
@@ -406,9 +498,13 @@ impl Connection {
 
     fn write(&mut self) -> Result<(), Close> {
         if self.output.is_empty() {
-            return Ok(());
+            return if self.stream.is_pending() {
+                self.stream.flush().map_err(|e| Close::io(&e))
+            } else {
+                Ok(())
+            };
         }
-        let n = self.output.write(&self.stream).map_err(|e| Close::io(&e))?;
+        let n = self.stream.write(&mut self.output).map_err(|e| Close::io(&e))?;
         Stats::add(&self.broker.stats.bytes_sent, n);
         Ok(())
     }
@@ -625,6 +721,16 @@ impl Connection {
     }
 
     fn deliver(&mut self, delivery: Delivery, share: Option<Arc<ShareGroup>>, now_ms: i64) {
+        if !self.rights.allow(Access::Read, &delivery.message.publication.topic) {
+            if delivery.qos != QoS::AtMostOnce {
+                self.session.dirty = true;
+                // As with Mosquitto what was queued while the client was away has used up a packet identifier.
+                if delivery.message.stored_ms < self.since_ms && !delivery.from_retained {
+                    self.session.outbound.skip_id();
+                }
+            }
+            return;
+        }
         if delivery.qos == QoS::AtMostOnce {
             self.send_publish(None, &delivery.into(), false);
             return;
@@ -788,9 +894,10 @@ impl Connection {
             if self.version.is_v5() && reason.allowed_in(PacketType::Disconnect) {
                 self.send(&Packet::Disconnect(Disconnect::new(reason)));
             }
-            farewell(&mut self.output, &self.stream).await;
+            farewell(&mut self.output, &mut self.stream).await;
         } else {
-            let _ = self.output.write(&self.stream);
+            let _ = self.stream.write(&mut self.output);
+            self.stream.close();
         }
         let Self { broker, mut session, under_way, stream, .. } = self;
         drop(stream);

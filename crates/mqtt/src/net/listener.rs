@@ -1,16 +1,25 @@
 //! Accepts connections.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::connection;
+use super::establish::{Guest, Identity, establish};
+use super::stream::Socket;
+use crate::auth::{Authenticator, Authorizer};
 use crate::broker::Broker;
-use crate::config::ListenerConfig;
+use crate::config::{ListenAddress, ListenerConfig};
 use crate::error::MqttError;
 use crate::stats::Stats;
 
@@ -24,19 +33,92 @@ const BACKLOG: i32 = 4096;
 pub(crate) struct Listener {
     /// Its rules.
     pub(crate) config: ListenerConfig,
+    /// Who may come in and what they may do; replaced as a whole by a reload.
+    pub(crate) security: ArcSwap<Security>,
     open: AtomicUsize,
+    rate: Mutex<Rate>,
 }
 
-/// Counts a connection as long as it lives.
-struct Guest {
-    listener: Arc<Listener>,
-    all: Arc<AtomicUsize>,
+/// The rules of a listener that a reload replaces.
+pub(crate) struct Security {
+    pub(crate) allow_anonymous: bool,
+    pub(crate) client_id_prefixes: Option<String>,
+    pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
+    pub(crate) authorizer: Option<Arc<dyn Authorizer>>,
+    pub(crate) tls: Option<Arc<ServerConfig>>,
 }
 
-impl Drop for Guest {
+impl fmt::Debug for Security {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Security").field("allow_anonymous", &self.allow_anonymous).finish_non_exhaustive()
+    }
+}
+
+impl Security {
+    /// Reads the listener's certificates.
+    ///
+    /// # Errors
+    /// [`MqttError::Tls`].
+    pub(crate) fn of(config: &ListenerConfig) -> Result<Arc<Self>, MqttError> {
+        let tls = config.tls.as_ref().map(|files| files.load()).transpose()?;
+        Ok(Arc::new(Self {
+            allow_anonymous: config.allow_anonymous,
+            client_id_prefixes: config.client_id_prefixes.clone(),
+            authenticator: config.authenticator.clone(),
+            authorizer: config.authorizer.clone(),
+            tls,
+        }))
+    }
+}
+
+/// Connections accepted in the present second.
+#[derive(Debug)]
+struct Rate {
+    second: Instant,
+    accepted: u32,
+}
+
+/// A socket that listens.
+#[derive(Debug)]
+pub(crate) enum Bound {
+    /// Over TCP.
+    Tcp(TcpListener, SocketAddr),
+    /// At a path, which is removed with it.
+    Unix(UnixListener, UnixPath),
+}
+
+/// Removes a Unix socket's file.
+#[derive(Debug)]
+pub(crate) struct UnixPath(std::path::PathBuf);
+
+impl Drop for UnixPath {
     fn drop(&mut self) {
-        self.listener.open.fetch_sub(1, Ordering::SeqCst);
-        self.all.fetch_sub(1, Ordering::SeqCst);
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Bound {
+    async fn accept(&self) -> std::io::Result<(Socket, SocketAddr)> {
+        match self {
+            Self::Tcp(socket, _) => {
+                let (stream, peer) = socket.accept().await?;
+                let _ = stream.set_nodelay(true);
+                Ok((Socket::Tcp(stream), peer))
+            }
+            // Only this machine can open it.
+            Self::Unix(socket, _) => {
+                let (stream, _) = socket.accept().await?;
+                Ok((Socket::Unix(stream), (Ipv4Addr::LOCALHOST, 0).into()))
+            }
+        }
+    }
+
+    /// What it is bound to.
+    pub(crate) fn address(&self) -> ListenAddress {
+        match self {
+            Self::Tcp(_, address) => ListenAddress::Tcp(*address),
+            Self::Unix(_, path) => ListenAddress::Unix(path.0.clone()),
+        }
     }
 }
 
@@ -44,31 +126,43 @@ impl Listener {
     /// Opens the socket.
     ///
     /// # Errors
-    /// [`MqttError::Listen`].
-    pub(crate) fn bind(config: ListenerConfig) -> Result<(Arc<Self>, TcpListener, SocketAddr), MqttError> {
-        let address = config.address;
-        let bind = || {
-            use socket2::{Domain, Protocol, Socket, Type};
-            let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-            // A restart must not wait for connections of the last run to fade; Windows gives the option another
-            // meaning.
-            #[cfg(unix)]
-            socket.set_reuse_address(true)?;
-            socket.set_nonblocking(true)?;
-            socket.bind(&address.into())?;
-            socket.listen(BACKLOG)?;
-            let socket = TcpListener::from_std(socket.into())?;
-            let bound = socket.local_addr()?;
-            Ok((socket, bound))
+    /// [`MqttError::Listen`], [`MqttError::Tls`].
+    pub(crate) fn bind(config: ListenerConfig) -> Result<(Arc<Self>, Bound), MqttError> {
+        let security = Security::of(&config)?;
+        let bound = match &config.address {
+            ListenAddress::Tcp(address) => bind_tcp(*address),
+            ListenAddress::Unix(path) => bind_unix(path),
         };
-        let (socket, bound) = bind().map_err(|source| MqttError::Listen { address, source })?;
-        Ok((Arc::new(Self { config, open: AtomicUsize::new(0) }), socket, bound))
+        let address = config.address.clone();
+        let bound = bound.map_err(|source| MqttError::Listen { address, source })?;
+        let listener = Self {
+            config,
+            security: ArcSwap::new(security),
+            open: AtomicUsize::new(0),
+            rate: Mutex::new(Rate { second: Instant::now(), accepted: 0 }),
+        };
+        Ok((Arc::new(listener), bound))
+    }
+
+    pub(super) fn leave(&self) {
+        self.open.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Whether one more connection is allowed in this second.
+    fn is_too_fast(&self, now: Instant) -> bool {
+        let Some(max) = self.config.max_connect_rate else { return false };
+        let mut rate = self.rate.lock();
+        if now.duration_since(rate.second) >= Duration::from_secs(1) {
+            *rate = Rate { second: now, accepted: 0 };
+        }
+        rate.accepted = rate.accepted.saturating_add(1);
+        rate.accepted > max
     }
 
     /// Accepts until `stop` becomes true.
     pub(crate) async fn run(
         self: Arc<Self>,
-        socket: TcpListener,
+        socket: Bound,
         broker: Arc<Broker>,
         all: Arc<AtomicUsize>,
         mut stop: watch::Receiver<bool>,
@@ -89,18 +183,54 @@ impl Listener {
             Stats::add(&broker.stats.sockets, 1);
             let total = all.fetch_add(1, Ordering::SeqCst) + 1;
             let here = self.open.fetch_add(1, Ordering::SeqCst) + 1;
-            let guest = Guest { listener: self.clone(), all: all.clone() };
             let limits = &broker.config.limits;
+            let now = Instant::now();
+            let deadline = now + limits.connect_timeout;
+            let (listener, all) = (self.clone(), all.clone());
+            let mut guest = Guest { peer, deadline, identity: Identity::NotAsked, listener, all };
             if total > limits.max_connections || self.config.max_connections.is_some_and(|max| here > max) {
                 tracing::info!(%peer, "connection refused: too many connections");
-                drop(guest);
+                continue;
+            }
+            if self.is_too_fast(now) {
+                tracing::info!(%peer, "connection refused: too many connections in one second");
                 continue;
             }
             let (broker, listener) = (broker.clone(), self.clone());
             tokio::spawn(async move {
-                connection::serve(broker, listener, stream, peer).await;
-                drop(guest);
+                let established = establish(&listener, stream, &mut guest);
+                let stream = match tokio::time::timeout_at(deadline, established).await {
+                    Ok(Ok(stream)) => stream,
+                    Ok(Err(error)) => return tracing::info!(peer = %guest.peer, %error, "no MQTT connection"),
+                    Err(_) => return tracing::info!(peer = %guest.peer, "no CONNECT in time"),
+                };
+                connection::serve(broker, listener, stream, guest).await;
             });
         }
     }
+}
+
+fn bind_tcp(address: SocketAddr) -> std::io::Result<Bound> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart must not wait for connections of the last run to fade; Windows gives the option another meaning.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    let socket = TcpListener::from_std(socket.into())?;
+    let bound = socket.local_addr()?;
+    Ok(Bound::Tcp(socket, bound))
+}
+
+/// A socket file that nobody listens at any more is replaced; anything else there is left alone.
+fn bind_unix(path: &Path) -> std::io::Result<Bound> {
+    use std::os::unix::fs::FileTypeExt;
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
+    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
+        std::fs::remove_file(path)?;
+    }
+    let socket = UnixListener::bind(path)?;
+    Ok(Bound::Unix(socket, UnixPath(path.to_path_buf())))
 }

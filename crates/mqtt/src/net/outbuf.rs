@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use tokio::net::TcpStream;
 
 /// Payloads from this size on are not copied.
 const BY_REFERENCE: usize = 4096;
@@ -55,19 +54,22 @@ impl OutBuf {
         self.len() >= FULL
     }
 
-    /// Writes as much as the socket takes now; answers how much that was.
-    pub(crate) fn write(&mut self, stream: &TcpStream) -> io::Result<usize> {
+    /// Writes as much as `sink` takes now; answers how much that was.
+    pub(crate) fn write(
+        &mut self,
+        mut sink: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         let mut total = 0;
         while !self.is_empty() {
             let result = if self.pieces.is_empty() {
-                stream.try_write(&self.tail)
+                sink(&[IoSlice::new(&self.tail)])
             } else {
                 let mut slices: Vec<IoSlice<'_>> =
                     self.pieces.iter().take(SLICES).map(|p| IoSlice::new(p)).collect();
                 if self.pieces.len() < SLICES {
                     slices.push(IoSlice::new(&self.tail));
                 }
-                stream.try_write_vectored(&slices)
+                sink(&slices)
             };
             match result {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -108,7 +110,7 @@ impl OutBuf {
 mod tests {
     use super::*;
     use tokio::io::AsyncReadExt;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     #[tokio::test]
     async fn everything_arrives_in_order_over_a_slow_reader() {
@@ -134,7 +136,7 @@ mod tests {
         });
         while !out.is_empty() {
             server.writable().await.unwrap();
-            out.write(&server).unwrap();
+            out.write(|slices| server.try_write_vectored(slices)).unwrap();
         }
         drop(server);
         assert!(reader.await.unwrap() == expected);

@@ -1,6 +1,5 @@
 //! CONNECT: who may come in, which session they get, and what CONNACK says.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,14 +8,13 @@ use mqtt_codec::{
     ConnAck, ConnAckProperties, Connect, Packet, PropertiesBuf, Property, ProtocolVersion, QoS, ReasonCode,
     Will as AskedWill,
 };
-use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 
-use crate::auth::{Credentials, Verdict};
+use crate::auth::{Access, Login, Principal, Proof};
 use crate::broker::Broker;
 use crate::deliver::Consumer;
 use crate::message::Publication;
-use crate::net::Listener;
+use crate::net::{Guest, Identity, Listener, OutBuf, Security};
 use crate::session::store;
 use crate::session::{Live, NEVER, Seat, Session, Will};
 
@@ -37,6 +35,7 @@ pub(crate) struct Entered {
     /// QoS 1 and 2 publishes the client takes at once.
     pub(crate) window: usize,
     pub(crate) packet_size_max: usize,
+    pub(crate) login: Arc<Login>,
 }
 
 /// A client that may not.
@@ -47,7 +46,7 @@ pub(crate) struct Refused {
 }
 
 impl Refused {
-    fn new(reason: ReasonCode, why: &'static str) -> Self {
+    pub(crate) fn new(reason: ReasonCode, why: &'static str) -> Self {
         Self { reason, why }
     }
 
@@ -59,16 +58,15 @@ impl Refused {
 
 /// Answers a CONNECT of a protocol version that is none of ours. Other bytes that are no CONNECT get no answer, as
 /// with Mosquitto: whoever sent them does not speak MQTT.
-pub(crate) fn refuse_early(stream: &TcpStream, input: &[u8], reason: ReasonCode) {
+pub(crate) fn refuse_early(out: &mut OutBuf, input: &[u8], reason: ReasonCode) {
     let version = match (reason, connect_level(input)) {
         (ReasonCode::UnsupportedProtocolVersion, Some(level)) if level > 5 => ProtocolVersion::V5,
         (ReasonCode::UnsupportedProtocolVersion, Some(_)) => ProtocolVersion::V311,
         _ => return,
     };
-    let mut out = bytes::BytesMut::new();
     let connack = Packet::ConnAck(Box::new(ConnAck::new(reason)));
-    if connack.encode(version, &mut out).is_ok() {
-        let _ = stream.try_write(&out);
+    if let Err(error) = connack.encode(version, out.encode_to()) {
+        tracing::error!(%error, "cannot write a CONNACK");
     }
 }
 
@@ -86,35 +84,45 @@ pub(crate) async fn enter(
     broker: &Arc<Broker>,
     listener: &Arc<Listener>,
     packet: Connect,
-    peer: SocketAddr,
+    guest: &Guest,
 ) -> Result<Entered, Refused> {
+    let peer = guest.peer;
     let rules = &listener.config;
     let limits = &broker.config.limits;
     let version = packet.version;
-    if packet.properties.authentication_method.is_some() {
-        return Err(Refused::new(ReasonCode::BadAuthenticationMethod, "no authentication method is known"));
-    }
     let (client_id, assigned) = client_id(listener, &packet)?;
-    authenticate(broker, listener, &packet, &client_id, peer)?;
+    let security = listener.security.load_full();
+    if security.client_id_prefixes.as_ref().is_some_and(|p| !client_id.starts_with(p.as_str())) {
+        return Err(Refused::new(
+            ReasonCode::NotAuthorized,
+            "the client id has not the prefix that is asked for",
+        ));
+    }
+    let login = authenticate(listener, &security, &packet, &client_id, guest).await?;
     let will = will(broker, listener, packet.will, version)?;
+    if will.as_ref().is_some_and(|w| !may_publish(&security, &login, &w.publication.topic)) {
+        return Err(Refused::new(ReasonCode::NotAuthorized, "the will's topic is not allowed"));
+    }
 
     let asked_expiry = match version {
         ProtocolVersion::V5 => packet.properties.session_expiry_interval.unwrap_or(0),
         _ if packet.clean_start => 0,
         _ => NEVER,
     };
+    let may_stay = limits.anonymous_sessions || login.user_name.is_some();
+    let asked_expiry_granted = if may_stay { asked_expiry } else { 0 };
 
     let seat = broker.registry.seat(&Bytes::copy_from_slice(client_id.as_bytes()));
     let mut state = tokio::time::timeout(TAKEOVER_TIMEOUT, seat.state.lock())
         .await
         .map_err(|_| Refused::new(ReasonCode::ServerBusy, "another connection is taking this session"))?;
     if let Some(live) = state.live.take() {
-        let Live { kick, mut ended } = live;
+        let Live { kick, mut ended, login } = live;
         let _ = kick.send(ReasonCode::SessionTakenOver);
         if tokio::time::timeout(TAKEOVER_TIMEOUT, ended.wait_for(|e| *e)).await.is_err() {
             // The log has not answered for what the old connection put under way.
             let (kick, _) = oneshot::channel();
-            state.live = Some(Live { kick, ended });
+            state.live = Some(Live { kick, ended, login });
             return Err(Refused::new(
                 ReasonCode::ServerBusy,
                 "the old connection has not let go of the session",
@@ -123,7 +131,7 @@ pub(crate) async fn enter(
     }
     broker.timers.set(&seat.client_id, None);
     let old = seat.session.lock().take();
-    let result = take_session(broker, &seat, old, packet.clean_start, asked_expiry, will).await;
+    let result = take_session(broker, &seat, old, packet.clean_start, asked_expiry_granted, will).await;
     let (session, session_present) = match result {
         Ok(taken) => taken,
         Err(refused) => {
@@ -134,7 +142,7 @@ pub(crate) async fn enter(
     };
     let (kick, kicked) = oneshot::channel();
     let (ended, has_ended) = watch::channel(false);
-    state.live = Some(Live { kick, ended: has_ended });
+    state.live = Some(Live { kick, ended: has_ended, login: login.clone() });
     drop(state);
 
     let keep_alive = match limits.max_keepalive {
@@ -173,6 +181,7 @@ pub(crate) async fn enter(
         receive_maximum,
         window: usize::from(client_window.min(limits.max_inflight_messages)),
         packet_size_max: packet.properties.maximum_packet_size.map_or(usize::MAX, |n| n as usize),
+        login,
     })
 }
 
@@ -208,30 +217,57 @@ fn client_id(listener: &Listener, packet: &Connect) -> Result<(String, bool), Re
     Ok((format!("{}{}", rules.auto_id_prefix, parts.join("-")), packet.version.is_v5()))
 }
 
-fn authenticate(
-    broker: &Broker,
-    listener: &Listener,
+async fn authenticate(
+    listener: &Arc<Listener>,
+    security: &Arc<Security>,
     packet: &Connect,
     client_id: &str,
-    peer: SocketAddr,
-) -> Result<(), Refused> {
-    let refused = Refused::new(ReasonCode::NotAuthorized, "not authorized");
-    match (&packet.user_name, &broker.config.authenticator) {
-        (Some(user_name), Some(authenticator)) => {
-            let credentials = Credentials {
-                client_id,
-                user_name: Some(user_name),
-                password: packet.password.as_ref().map(|p| &*p.0),
-                peer,
-            };
-            match authenticator.check(&credentials) {
-                Verdict::Accept => Ok(()),
-                Verdict::NotAuthorized => Err(refused),
-            }
+    guest: &Guest,
+) -> Result<Arc<Login>, Refused> {
+    // Kept for a reload, which will ask again.
+    let asks_again = security.authenticator.is_some();
+    let (user_name, proof) = match &guest.identity {
+        Identity::Name(name) => (Some(name.clone()), Proof::Certificate),
+        Identity::Scram(name, key) => (Some(name.clone()), Proof::Scram(key.clone())),
+        // Mosquitto's answer to a certificate without a name.
+        Identity::Missing => {
+            return Err(Refused::new(
+                ReasonCode::BadUserNameOrPassword,
+                "no name in the client's certificate",
+            ));
         }
-        _ if listener.config.allow_anonymous => Ok(()),
-        _ => Err(refused),
-    }
+        Identity::NotAsked => {
+            let password = packet.password.as_ref().filter(|_| asks_again);
+            let password = password.map(|p| Bytes::copy_from_slice(&p.0));
+            (packet.user_name.clone(), Proof::Password(password))
+        }
+    };
+    let takes_time = matches!(proof, Proof::Password(Some(_)));
+    let login = Arc::new(Login {
+        listener: listener.clone(),
+        client_id: Bytes::copy_from_slice(client_id.as_bytes()),
+        user_name,
+        proof,
+        peer: guest.peer,
+    });
+    let accepted = if takes_time {
+        // Hashing a password takes its time, and must not stop others' packets.
+        let (login, security) = (login.clone(), security.clone());
+        tokio::task::spawn_blocking(move || login.is_accepted(&security)).await.unwrap_or(false)
+    } else {
+        login.is_accepted(security)
+    };
+    if accepted { Ok(login) } else { Err(Refused::new(ReasonCode::NotAuthorized, "not authorized")) }
+}
+
+fn may_publish(security: &Security, login: &Login, topic: &[u8]) -> bool {
+    let Some(authorizer) = &security.authorizer else { return true };
+    let who = Principal {
+        user_name: login.user_name.as_deref(),
+        client_id: std::str::from_utf8(&login.client_id).unwrap_or_default(),
+        peer: login.peer,
+    };
+    std::str::from_utf8(topic).is_ok_and(|topic| authorizer.allows(&who, Access::Write, topic))
 }
 
 /// The will as it will be published.

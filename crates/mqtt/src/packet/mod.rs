@@ -1,5 +1,6 @@
 //! What each packet from a client does, one file per verb.
 
+pub(crate) mod auth;
 pub(crate) mod connect;
 mod disconnect;
 mod puback;
@@ -34,8 +35,7 @@ impl Connection {
                 Ok(())
             }
             Packet::Disconnect(d) => self.handle_disconnect(&d),
-            // Without an authentication method in CONNECT there is nothing to go on with.
-            Packet::Auth(_) => Err(Close::protocol("AUTH without an authentication method")),
+            Packet::Auth(a) => self.handle_auth(&a),
             Packet::Connect(_) => Err(Close::Quiet("a second CONNECT".to_owned())),
             other => Err(Close::Quiet(format!("{} from a client", other.packet_type()))),
         }

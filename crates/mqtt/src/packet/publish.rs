@@ -6,6 +6,7 @@ use bytes::Bytes;
 use client::door::{Ack, DoorError};
 use mqtt_codec::{PacketId, PropertiesBuf, Property, Publish, QoS, ReasonCode};
 
+use crate::auth::Access;
 use crate::broker::owned;
 use crate::message::{Message, Publication, now_ms};
 use crate::net::{Close, Connection, Sent, Step};
@@ -46,7 +47,7 @@ impl Connection {
                 ));
             }
         }
-        if is_bridge_state(&topic) {
+        if is_bridge_state(&topic) && self.rights.allow(Access::Write, &topic) {
             self.publish_bridge_state(p, topic);
             return Ok(());
         }
@@ -88,7 +89,10 @@ impl Connection {
     }
 
     /// Why a publish that breaks no rule of the protocol is not accepted.
-    fn refusal(&self, p: &Publish, topic: &Bytes) -> Option<ReasonCode> {
+    fn refusal(&mut self, p: &Publish, topic: &Bytes) -> Option<ReasonCode> {
+        if !self.rights.allow(Access::Write, topic) {
+            return Some(ReasonCode::NotAuthorized);
+        }
         if topic.starts_with(b"$") {
             return Some(ReasonCode::NotAuthorized);
         }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use mqtt_codec::topic::SharedFilter;
 use mqtt_codec::{Packet, QoS, ReasonCode, RetainHandling, SubAck, Subscribe, Subscription as Asked};
 
+use crate::auth::Access;
 use crate::net::{Close, Connection};
 use crate::subscriptions::Subscription;
 
@@ -73,6 +75,9 @@ impl Connection {
             Some(s) => format!("$share/{}/{plain}", s.group).into(),
             None => plain.clone(),
         };
+        if !self.rights.allow(Access::Subscribe, &Bytes::copy_from_slice(plain.as_bytes())) {
+            return Err(self.failure(ReasonCode::NotAuthorized));
+        }
         let shared = shared.is_some();
         let consumer = self.session.consumer.clone();
         let old = consumer.subscription(&filter);

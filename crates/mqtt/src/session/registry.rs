@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
 use super::Session;
+use crate::auth::Login;
 
 const SHARDS: usize = 32;
 
@@ -36,6 +37,8 @@ pub(crate) struct SeatState {
 pub(crate) struct Live {
     /// Tells it to end, and why.
     pub(crate) kick: oneshot::Sender<ReasonCode>,
+    /// As whom it was accepted.
+    pub(crate) login: Arc<Login>,
     /// Becomes true when it has ended and put the session back.
     pub(crate) ended: watch::Receiver<bool>,
 }

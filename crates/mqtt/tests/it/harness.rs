@@ -11,7 +11,7 @@ use mqtt_codec::{
     Ack, ConnAck, Connect, Decoder, Disconnect, Packet, PacketId, ProtocolVersion, Publish, QoS, Subscribe,
     Subscription, Unsubscribe, Will,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 pub use mqtt_codec::ProtocolVersion::{V5, V311};
@@ -22,8 +22,12 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Broker {
     pub door: MemoryDoor,
     pub address: SocketAddr,
-    handle: MqttHandle,
+    pub handle: MqttHandle,
 }
+
+/// What a client's bytes go through.
+pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
 
 pub fn config() -> MqttConfig {
     MqttConfig { sys_interval: None, checkpoint_interval: Duration::from_millis(20), ..MqttConfig::default() }
@@ -41,7 +45,7 @@ impl Broker {
         }
         let door = MemoryDoor::open(store);
         let handle = Server::start(config, Arc::new(door.clone())).await.unwrap();
-        let address = handle.addresses()[0];
+        let address = handle.addresses().first().copied().unwrap_or(([127, 0, 0, 1], 0).into());
         Self { door, address, handle }
     }
 
@@ -75,13 +79,7 @@ impl Broker {
     pub async fn open(&self, version: ProtocolVersion) -> Client {
         let stream = TcpStream::connect(self.address).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        Client {
-            stream,
-            decoder: Decoder::for_client(version, u32::MAX),
-            input: BytesMut::new(),
-            version,
-            next: 1,
-        }
+        Client::on(Box::new(stream), version)
     }
 
     /// A clean client of that name.
@@ -120,7 +118,7 @@ pub fn id(n: u16) -> PacketId {
 
 /// One client.
 pub struct Client {
-    stream: TcpStream,
+    pub stream: Box<dyn Duplex>,
     decoder: Decoder,
     input: BytesMut,
     pub version: ProtocolVersion,
@@ -128,6 +126,21 @@ pub struct Client {
 }
 
 impl Client {
+    /// A client on any stream, before CONNECT.
+    pub fn on(stream: Box<dyn Duplex>, version: ProtocolVersion) -> Self {
+        let decoder = Decoder::for_client(version, u32::MAX);
+        Self { stream, decoder, input: BytesMut::new(), version, next: 1 }
+    }
+
+    /// Sends CONNECT; the CONNACK, or `None` when the broker closed the connection.
+    pub async fn enter(&mut self, connect: Connect) -> Option<ConnAck> {
+        self.send(&Packet::Connect(Box::new(connect))).await;
+        match self.next().await? {
+            Packet::ConnAck(connack) => Some(*connack),
+            other => panic!("{other:?} instead of CONNACK"),
+        }
+    }
+
     pub async fn send(&mut self, packet: &Packet) {
         let bytes = packet.to_vec(self.version).unwrap();
         self.send_bytes(&bytes).await;

@@ -55,6 +55,17 @@ pub fn resolve_host(host: &str, port: u16) -> Result<SocketAddr, String> {
     addresses.next().ok_or_else(|| unknown("it has no address".into()))
 }
 
+/// The first address of a host that is (`Some(true)`) or is not an IPv6 one.
+///
+/// # Errors
+/// That the host is not known, or has no such address.
+pub fn resolve_host_in(host: &str, port: u16, ipv6: Option<bool>) -> Result<SocketAddr, String> {
+    let unknown = |why: String| format!("host {host:?} is not known here: {why}");
+    let mut addresses = (host, port).to_socket_addrs().map_err(|e| unknown(e.to_string()))?;
+    let found = addresses.find(|a| ipv6.is_none_or(|v6| a.is_ipv6() == v6));
+    found.ok_or_else(|| unknown("it has no address of that kind".into()))
+}
+
 /// Whether only this machine can reach a host (by address or name); an empty host is every interface.
 pub fn is_loopback(host: &str) -> bool {
     if let Ok(ip) = host.parse::<IpAddr>() {

@@ -3,6 +3,7 @@
 
 mod listen;
 mod mosquitto_conf;
+mod mqtt_listeners;
 mod mqtt_settings;
 pub mod properties;
 pub mod sources;
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use broker::BrokerConfig;
 use mqtt::MqttConfig;
 
-use crate::logging::Verbosity;
+use crate::logging::{Destination, Verbosity};
 use mosquitto_conf::Support;
 use sources::{Origin, Setting};
 
@@ -30,6 +31,8 @@ pub struct Plan {
     pub temporary: Option<PathBuf>,
     /// Written at start, removed at stop.
     pub pid_file: Option<PathBuf>,
+    /// Where log lines go.
+    pub log: Destination,
     /// Log level that the file asks for.
     pub verbosity: Verbosity,
     /// What the operator should know: settings that are not used, addresses that were narrowed.
@@ -71,9 +74,7 @@ impl Draft {
 
     fn add(&mut self, setting: Setting) {
         let key = setting.key.as_str();
-        if [sources::DATA, sources::MQTT, sources::KAFKA, sources::CONSOLE].contains(&key)
-            || mqtt_settings::is_own(key)
-        {
+        if sources::OWN.contains(&key) || mqtt_settings::is_own(key) {
             self.own.insert(setting.key.clone(), setting);
         } else if let Some(support) = mosquitto_conf::support(key) {
             self.add_mosquitto(setting, support);
@@ -269,7 +270,27 @@ impl Draft {
         let pid_file =
             self.mosquitto.iter().rev().find(|s| s.key == "pid_file").map(|s| PathBuf::from(&s.value));
         let verbosity = self.verbosity();
-        Ok(Plan { broker, mqtt, console, temporary: None, pid_file, verbosity, notes: self.notes })
+        let log = self.log_destination();
+        Ok(Plan { broker, mqtt, console, temporary: None, pid_file, log, verbosity, notes: self.notes })
+    }
+
+    /// `log_dest` of a Mosquitto file.
+    fn log_destination(&mut self) -> Destination {
+        let places: Vec<Setting> = self.mosquitto.iter().filter(|s| s.key == "log_dest").cloned().collect();
+        let mut log = Destination { file: None, stderr: places.is_empty() };
+        for place in &places {
+            match place.value.split_once([' ', '\t']).unwrap_or((&place.value, "")) {
+                ("file", path) if !path.trim().is_empty() => log.file = Some(path.trim().into()),
+                ("stderr" | "stdout", _) => log.stderr = true,
+                ("none", _) => {}
+                (other, _) => {
+                    log.stderr = true;
+                    self.notes
+                        .push(format!("{}: log_dest {other}: lines go to standard error", place.origin));
+                }
+            }
+        }
+        log
     }
 
     /// `log_type` and `log_dest none` of a Mosquitto file.
@@ -300,8 +321,7 @@ pub fn for_serve(settings: Vec<Setting>, problems: Vec<String>) -> Result<Plan, 
     if let Some(config) = &mut broker {
         draft.keep_to_loopback(config);
     }
-    let addresses = draft.addresses(sources::MQTT, "127.0.0.1:1883");
-    let mqtt = mqtt_settings::build(&mut draft, &addresses);
+    let mqtt = mqtt_settings::build(&mut draft, "127.0.0.1:1883");
     let console = draft.console("127.0.0.1:8080");
     draft.finish(broker, mqtt, console)
 }
@@ -320,8 +340,7 @@ pub fn for_kafka_file(settings: Vec<Setting>, problems: Vec<String>) -> Result<P
     if let Some(config) = &mut broker {
         draft.keep_to_loopback(config);
     }
-    let addresses = draft.addresses(sources::MQTT, "");
-    let mqtt = mqtt_settings::build(&mut draft, &addresses);
+    let mqtt = mqtt_settings::build(&mut draft, "");
     let console = draft.console("off");
     draft.finish(broker, mqtt, console)
 }

@@ -26,9 +26,10 @@ pub enum Support {
     Refused(&'static str),
 }
 
-const SECURITY: &str = "users, ACLs and TLS for MQTT are not in this version; starting without it would leave the broker more open than the file asks for";
+const PLUGINS: &str = "plugins are C libraries and cannot be loaded; password_file and acl_file are read";
+const PSK: &str = "pre-shared keys are not supported: use certificates";
+const ENGINES: &str = "OpenSSL engines are not supported: give keyfile as PEM";
 const BRIDGES: &str = "bridge connections to other brokers are not in this version";
-const WEBSOCKETS: &str = "WebSocket listeners are not in this version";
 const ALWAYS_DURABLE: &str =
     "sessions, retained and queued messages are always on disk before they are acknowledged";
 
@@ -36,7 +37,7 @@ const ALWAYS_DURABLE: &str =
 pub const OPTIONS: &[(&str, Support)] = {
     use Support::{Honoured, Moot, Refused};
     &[
-        ("acl_file", Refused(SECURITY)),
+        ("acl_file", Honoured),
         ("address", Refused(BRIDGES)),
         ("addresses", Refused(BRIDGES)),
         ("allow_anonymous", Honoured),
@@ -47,29 +48,65 @@ pub const OPTIONS: &[(&str, Support)] = {
             ),
         ),
         ("allow_zero_length_clientid", Honoured),
-        ("auth_opt_", Refused(SECURITY)),
-        ("auth_plugin", Refused(SECURITY)),
-        ("auth_plugin_deny_special_chars", Refused(SECURITY)),
+        ("auth_opt_", Refused(PLUGINS)),
+        ("auth_plugin", Refused(PLUGINS)),
+        ("auth_plugin_deny_special_chars", Moot("names with + # or / never reach a pattern's other topics")),
         ("auto_id_prefix", Honoured),
         ("autosave_interval", Moot(ALWAYS_DURABLE)),
         ("autosave_on_changes", Moot(ALWAYS_DURABLE)),
         ("bind_address", Honoured),
-        ("bind_interface", Refused("binding to an interface is not in this version; give its address")),
-        ("cafile", Refused(SECURITY)),
-        ("capath", Refused(SECURITY)),
-        ("certfile", Refused(SECURITY)),
-        ("check_retain_source", Moot("there are no ACLs that could change between publish and delivery")),
-        ("ciphers", Refused(SECURITY)),
-        ("clientid_prefixes", Refused(SECURITY)),
+        ("bind_interface", Refused("binding to an interface is not supported: give its address")),
+        ("bridge_alpn", Refused(BRIDGES)),
+        ("bridge_attempt_unsubscribe", Refused(BRIDGES)),
+        ("bridge_bind_address", Refused(BRIDGES)),
+        ("bridge_cafile", Refused(BRIDGES)),
+        ("bridge_capath", Refused(BRIDGES)),
+        ("bridge_certfile", Refused(BRIDGES)),
+        ("bridge_identity", Refused(BRIDGES)),
+        ("bridge_insecure", Refused(BRIDGES)),
+        ("bridge_keyfile", Refused(BRIDGES)),
+        ("bridge_max_packet_size", Refused(BRIDGES)),
+        ("bridge_max_topic_alias", Refused(BRIDGES)),
+        ("bridge_outgoing_retain", Refused(BRIDGES)),
+        ("bridge_protocol_version", Refused(BRIDGES)),
+        ("bridge_psk", Refused(BRIDGES)),
+        ("bridge_reload_type", Refused(BRIDGES)),
+        ("bridge_require_ocsp", Refused(BRIDGES)),
+        ("bridge_tcp_keepalive", Refused(BRIDGES)),
+        ("bridge_tcp_user_timeout", Refused(BRIDGES)),
+        ("bridge_tls_version", Refused(BRIDGES)),
+        ("cafile", Honoured),
+        ("capath", Honoured),
+        ("certfile", Honoured),
+        (
+            "check_retain_source",
+            Moot(
+                "who could publish a message when it was acknowledged has published it; readers are checked at each delivery",
+            ),
+        ),
+        ("ciphers", Honoured),
+        ("ciphers_tls1.3", Honoured),
+        ("cleansession", Refused(BRIDGES)),
+        ("clientid", Refused(BRIDGES)),
+        ("clientid_prefixes", Honoured),
         ("connection", Refused(BRIDGES)),
         ("connection_messages", Honoured),
-        ("crlfile", Refused(SECURITY)),
-        ("dhparamfile", Refused(SECURITY)),
-        ("http_dir", Refused(WEBSOCKETS)),
+        ("crlfile", Honoured),
+        ("dhparamfile", Moot("keys are exchanged on elliptic curves only")),
+        ("enable_proxy_protocol", Honoured),
+        ("global_max_clients", Honoured),
+        ("global_max_connections", Honoured),
+        ("http_dir", Refused("files are not served over HTTP")),
+        ("idle_timeout", Refused(BRIDGES)),
         ("include_dir", Honoured),
         ("kafka_listener", Honoured),
-        ("keyfile", Refused(SECURITY)),
+        ("keepalive_interval", Refused(BRIDGES)),
+        ("keyfile", Honoured),
         ("listener", Honoured),
+        ("local_cleansession", Refused(BRIDGES)),
+        ("local_clientid", Refused(BRIDGES)),
+        ("local_password", Refused(BRIDGES)),
+        ("local_username", Refused(BRIDGES)),
         ("log_dest", Honoured),
         ("log_facility", Moot("there is no syslog destination; use log_dest stderr under systemd")),
         ("log_timestamp", Honoured),
@@ -88,42 +125,53 @@ pub const OPTIONS: &[(&str, Support)] = {
         ("max_queued_messages", Honoured),
         ("max_topic_alias", Honoured),
         ("memory_limit", Moot("memory is bounded by the limits of each queue and connection")),
-        (
-            "message_size_limit",
-            Refused("bounds of the payload alone are not in this version: use max_packet_size"),
-        ),
+        ("message_size_limit", Honoured),
         ("mount_point", Honoured),
-        ("password_file", Refused(SECURITY)),
+        ("notification_topic", Refused(BRIDGES)),
+        ("notifications", Refused(BRIDGES)),
+        ("notifications_local_only", Refused(BRIDGES)),
+        ("password", Refused(BRIDGES)),
+        ("password_file", Honoured),
         ("per_listener_settings", Honoured),
         ("persistence", Moot(ALWAYS_DURABLE)),
         ("persistence_file", Moot("there is one log for everything, in persistence_location")),
         ("persistence_location", Honoured),
         ("persistent_client_expiration", Honoured),
         ("pid_file", Honoured),
-        ("plugin", Refused(SECURITY)),
-        ("plugin_opt_", Refused(SECURITY)),
+        ("plugin", Refused(PLUGINS)),
+        ("plugin_opt_", Refused(PLUGINS)),
         ("port", Honoured),
         ("protocol", Honoured),
-        ("psk_file", Refused(SECURITY)),
-        ("psk_hint", Refused(SECURITY)),
+        ("psk_file", Refused(PSK)),
+        ("psk_hint", Refused(PSK)),
         ("queue_qos0_messages", Moot("QoS 0 messages are not kept for sessions that are away")),
-        ("require_certificate", Refused(SECURITY)),
+        ("remote_clientid", Refused(BRIDGES)),
+        ("remote_password", Refused(BRIDGES)),
+        ("remote_username", Refused(BRIDGES)),
+        ("require_certificate", Honoured),
+        ("restart_timeout", Refused(BRIDGES)),
         ("retain_available", Honoured),
+        ("retain_expiry_interval", Refused("retained messages live as long as their publisher says")),
+        ("round_robin", Refused(BRIDGES)),
         ("set_tcp_nodelay", Moot("TCP_NODELAY is always on")),
         ("socket_domain", Honoured),
+        ("start_type", Refused(BRIDGES)),
         ("sys_interval", Honoured),
-        ("tls_engine", Refused(SECURITY)),
-        ("tls_engine_kpass_sha1", Refused(SECURITY)),
-        ("tls_keyform", Refused(SECURITY)),
-        ("tls_version", Refused(SECURITY)),
+        ("threshold", Refused(BRIDGES)),
+        ("tls_engine", Refused(ENGINES)),
+        ("tls_engine_kpass_sha1", Refused(ENGINES)),
+        ("tls_keyform", Refused(ENGINES)),
+        ("tls_version", Honoured),
         ("topic", Refused(BRIDGES)),
-        ("upgrade_outgoing_qos", Refused("raising the QoS of deliveries is not in this version")),
-        ("use_identity_as_username", Refused(SECURITY)),
-        ("use_subject_as_username", Refused(SECURITY)),
+        ("try_private", Refused(BRIDGES)),
+        ("upgrade_outgoing_qos", Honoured),
+        ("use_identity_as_username", Honoured),
+        ("use_subject_as_username", Honoured),
         ("use_username_as_clientid", Honoured),
         ("user", Moot("the process keeps the user it was started as")),
-        ("websockets_headers_size", Refused(WEBSOCKETS)),
-        ("websockets_log_level", Refused(WEBSOCKETS)),
+        ("username", Refused(BRIDGES)),
+        ("websockets_headers_size", Honoured),
+        ("websockets_log_level", Moot("WebSocket has no log of its own")),
     ]
 };
 
@@ -202,6 +250,23 @@ fn include(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The table of `docs/mosquitto-conf.md`.
+    fn page_table() -> String {
+        let row = |(name, support): &(&str, Support)| match support {
+            Support::Honoured => format!("| `{name}` | honoured | |\n"),
+            Support::Moot(why) => format!("| `{name}` | not used | {why} |\n"),
+            Support::Refused(why) => format!("| `{name}` | refused | {why} |\n"),
+        };
+        OPTIONS.iter().map(row).collect()
+    }
+
+    #[test]
+    fn the_page_says_what_the_table_says() {
+        let page = include_str!("../../../../docs/mosquitto-conf.md");
+        let table = page.split_once("|---|---|---|\n").map(|(_, t)| t).unwrap_or_default();
+        assert!(table == page_table(), "docs/mosquitto-conf.md should end with:\n{}", page_table());
+    }
 
     #[test]
     fn table_is_sorted_so_that_a_reader_finds_a_key() {

@@ -1,13 +1,13 @@
 //! MQTT's settings under Mosquitto's names, and our own `mqtt.*`.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use mqtt::{AckLevel, ListenerConfig, MqttConfig, RouteConfig, RouteKey};
+use mqtt::{AckLevel, MqttConfig, RouteConfig, RouteKey, Transport};
 
+use super::mqtt_listeners::{self, ListenerDraft, SecurityDraft};
 use super::sources::{self, Setting};
-use super::{Draft, LOOPBACK, MQTT_PORT, listen};
+use super::{Draft, MQTT_PORT};
 
 /// Largest packet the protocol can say, in bytes: what Mosquitto's `max_packet_size 0` means.
 const PACKET_BYTES_MAX: u32 = 268_435_460;
@@ -24,6 +24,9 @@ const OWN: &[&str] = &[
     "mqtt.retained.max",
     "mqtt.checkpoint.interval.ms",
     "mqtt.connect.timeout.ms",
+    "mqtt.connect.rate.max",
+    "mqtt.topic.levels.max",
+    "mqtt.sessions.anonymous",
 ];
 /// `mqtt.route.NAME = FILTER -> TOPIC [key=topic|none|level:N] [partitions=N] [ack=fsync|memory]`
 const ROUTE: &str = "mqtt.route.";
@@ -33,102 +36,121 @@ pub(super) fn is_own(key: &str) -> bool {
     OWN.contains(&key) || key.starts_with(ROUTE)
 }
 
-/// MQTT's configuration with listeners at `addresses`; none of them = MQTT is off.
-pub(super) fn build(draft: &mut Draft, addresses: &[String]) -> Option<MqttConfig> {
-    if addresses.is_empty() {
-        return None;
+/// Our listener settings: what is spoken, whether in TLS, the usual port.
+const LISTENERS: &[(&str, Transport, bool, u16)] = &[
+    (sources::MQTT, Transport::Mqtt, false, MQTT_PORT),
+    (sources::MQTT_TLS, Transport::Mqtt, true, 8883),
+    (sources::MQTT_WS, Transport::WebSocket, false, 9001),
+    (sources::MQTT_WSS, Transport::WebSocket, true, 9002),
+];
+
+/// MQTT's configuration with listeners at our own addresses, `default` where none is given; none of them = MQTT is
+/// off.
+pub(super) fn build(draft: &mut Draft, default: &str) -> Option<MqttConfig> {
+    let tls = [("certfile", sources::TLS_CERT), ("keyfile", sources::TLS_KEY), ("cafile", sources::TLS_CA)];
+    let mut settings = draft.mosquitto.clone();
+    for (key, ours) in tls {
+        settings.extend(draft.own(ours).cloned().map(|s| Setting { key: key.to_owned(), ..s }));
     }
-    let mut listeners = Vec::new();
-    for address in addresses {
-        match listen::resolve(address, MQTT_PORT) {
-            Ok(address) => listeners.push(ListenerConfig::new(address)),
-            Err(why) => draft.problem(sources::MQTT, why),
+    let mut listeners: Vec<(bool, ListenerDraft)> = Vec::new();
+    let mut is_off = true;
+    for &(key, transport, with_tls, port) in LISTENERS {
+        let default = if key == sources::MQTT { default } else { "" };
+        for address in draft.addresses(key, default) {
+            is_off = false;
+            match ListenerDraft::at(&address, transport, port) {
+                Ok(listener) => listeners.push((with_tls, listener)),
+                Err(why) => draft.problem(key, why),
+            }
         }
     }
-    let settings = draft.mosquitto.clone();
-    let mut config = MqttConfig { listeners, ..MqttConfig::default() };
+    if is_off {
+        return None;
+    }
+    let mut config = MqttConfig::default();
+    let mut security = SecurityDraft::default();
     for setting in &settings {
         let outcome = match setting.key.as_str() {
-            "listener" | "port" | "bind_address" => {
+            "listener" | "port" | "bind_address" | "protocol" | "per_listener_settings" => {
                 Err(format!("listeners of `serve` are given by {}: use --mqtt ADDR", sources::MQTT))
             }
-            _ => set_global(&mut config, setting).and_then(|known| {
-                let all: Vec<usize> = if known { Vec::new() } else { (0..config.listeners.len()).collect() };
-                all.into_iter().try_for_each(|i| set_listener(&mut config.listeners[i], setting))
-            }),
+            _ => set_everywhere(&mut config, &mut security, setting, &mut listeners),
         };
         complain(draft, setting, outcome);
     }
+    for (with_tls, listener) in &listeners {
+        if *with_tls && !listener.has_tls() {
+            draft.problems.push("TLS listeners need --tls-cert FILE and --tls-key FILE".to_owned());
+            break;
+        }
+    }
+    let listeners = listeners.into_iter().map(|(_, l)| l).collect();
+    config.listeners = mqtt_listeners::finish(listeners, Some(&security), false, true, draft);
     finish(draft, config)
 }
 
-/// MQTT's configuration from a Mosquitto file: `listener` begins a block, `port`/`bind_address` are the default
-/// listener, `-p` adds listeners.
+fn set_everywhere(
+    config: &mut MqttConfig,
+    security: &mut SecurityDraft,
+    setting: &Setting,
+    listeners: &mut [(bool, ListenerDraft)],
+) -> Result<(), String> {
+    if security.set(setting)? || set_global(config, setting)? {
+        return Ok(());
+    }
+    let mut probe = ListenerDraft::new();
+    if !probe.set(setting)? {
+        return Err("has no effect here".to_owned());
+    }
+    for (with_tls, listener) in listeners {
+        if *with_tls || !probe.has_tls() {
+            listener.set(setting)?;
+        }
+    }
+    Ok(())
+}
+
+/// MQTT's configuration from a Mosquitto file: `listener` begins a block, what stands before the first one is about
+/// the default listener, `-p` adds listeners.
 pub(super) fn build_from_mosquitto(draft: &mut Draft, ports: &[u16]) -> Option<MqttConfig> {
     let settings = draft.mosquitto.clone();
     let value = |key: &str| settings.iter().rev().find(|s| s.key == key).map(|s| s.value.as_str());
     let per_listener = value("per_listener_settings").is_some_and(|v| v == "true");
-    let has_listeners = settings.iter().any(|s| s.key == "listener" || s.key == "port");
     let mut config = MqttConfig::default();
-    // Mosquitto 2: without a listener only this machine is served, and then nobody needs to log in.
-    let default_open = !has_listeners;
-    let mut first = ListenerConfig::new(SocketAddr::new(LOOPBACK, MQTT_PORT));
-    first.allow_anonymous = default_open;
-    let mut blocks: Vec<ListenerConfig> = Vec::new();
-    let mut default_port = None;
+    let mut first = ListenerDraft::new();
+    let mut blocks: Vec<ListenerDraft> = Vec::new();
+    let mut shared = SecurityDraft::default();
     for setting in &settings {
+        let block = blocks.last_mut().unwrap_or(&mut first);
+        let security = if per_listener { &mut block.security } else { &mut shared };
         let outcome = match setting.key.as_str() {
-            "port" => {
-                parse::<u16>(&setting.value, "a port, 0 to 65535").map(|port| default_port = Some(port))
-            }
-            "bind_address" => listen::resolve_host(&setting.value, 0).map(|a| first.address.set_ip(a.ip())),
-            "listener" => listener(&setting.value, &first, per_listener).map(|l| blocks.push(l)),
-            _ => match set_global(&mut config, setting) {
-                Ok(true) => Ok(()),
-                Ok(false) => set_listener(blocks.last_mut().unwrap_or(&mut first), setting),
-                Err(why) => Err(why),
-            },
+            "port" => parse::<u16>(&setting.value, "a port, 0 to 65535").map(|port| first.set_port(port)),
+            "listener" => ListenerDraft::from_line(&setting.value).map(|l| blocks.push(l)),
+            _ => security.set(setting).and_then(|done| {
+                if done || set_global(&mut config, setting)? || block.set(setting)? {
+                    return Ok(());
+                }
+                // Every name marked as honoured must be taken somewhere: a test goes through the table.
+                Err("has no effect here".to_owned())
+            }),
         };
         complain(draft, setting, outcome);
-        if setting.key == "allow_anonymous" && !per_listener {
-            let allowed = setting.value == "true";
-            first.allow_anonymous = allowed;
-            blocks.iter_mut().for_each(|l| l.allow_anonymous = allowed);
-        }
     }
+    // Mosquitto 2: without a listener only this machine is served, and then nobody needs to log in.
+    let local_only = blocks.is_empty() && !first.touched;
     let mut listeners = Vec::new();
-    // `-p` and `port` replace the default listener; on their own they serve loopback only, as `port` with no
-    // bind_address does here until somebody allows anonymous clients.
-    let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
-    for port in ports.iter().copied().chain(default_port) {
-        let mut l = first.clone();
-        if l.address.ip() == LOOPBACK && value("bind_address").is_none() && default_port == Some(port) {
-            l.address = any;
-        }
-        l.address.set_port(port);
-        listeners.push(l);
+    for port in ports {
+        let mut listener = first.clone();
+        listener.set_port(*port);
+        listeners.push(listener);
     }
-    listeners.extend(blocks);
-    if listeners.is_empty() {
+    if first.touched || blocks.is_empty() && listeners.is_empty() {
         listeners.push(first);
     }
-    config.listeners = listeners;
+    listeners.extend(blocks);
+    let shared = (!per_listener).then_some(&shared);
+    config.listeners = mqtt_listeners::finish(listeners, shared, !local_only, local_only, draft);
     finish(draft, config)
-}
-
-/// `listener PORT [ADDRESS]`, beginning with what stands before it in the file.
-fn listener(text: &str, first: &ListenerConfig, per_listener: bool) -> Result<ListenerConfig, String> {
-    let mut words = text.split_whitespace();
-    let port: u16 = parse(words.next().unwrap_or_default(), "a port, 0 to 65535")?;
-    if port == 0 && words.clone().next().is_some_and(|w| w.contains('/')) {
-        return Err("Unix socket listeners are not in this version".into());
-    }
-    let host = words.next().unwrap_or("0.0.0.0");
-    let address = listen::resolve_host(host, port)?;
-    let mut listener = if per_listener { ListenerConfig::new(address) } else { first.clone() };
-    listener.address = address;
-    listener.allow_anonymous = !per_listener && first.allow_anonymous;
-    Ok(listener)
 }
 
 /// A setting of the whole server; `false` = it is one of a listener.
@@ -158,6 +180,16 @@ fn set_global(config: &mut MqttConfig, setting: &Setting) -> Result<bool, String
             let seconds: u64 = parse(value, "seconds")?;
             config.sys_interval = (seconds > 0).then(|| Duration::from_secs(seconds));
         }
+        "message_size_limit" => {
+            let bytes: usize = parse(value, "bytes, or 0 for no limit")?;
+            config.message_size_limit = (bytes > 0).then_some(bytes);
+        }
+        "upgrade_outgoing_qos" => config.upgrade_outgoing_qos = boolean(value)?,
+        // Given to each listener at the end.
+        "clientid_prefixes" => {}
+        "global_max_clients" | "global_max_connections" => {
+            limits.max_connections = unlimited(parse(value, "a count")?)
+        }
         // Read elsewhere.
         "log_dest"
         | "log_type"
@@ -167,38 +199,9 @@ fn set_global(config: &mut MqttConfig, setting: &Setting) -> Result<bool, String
         | "persistence_location"
         | "per_listener_settings"
         | "kafka_listener" => {}
-        "protocol" if value == "mqtt" => {}
-        "protocol" => return Err(format!("{value} listeners are not in this version: only mqtt")),
-        "socket_domain" if matches!(value, "ipv4" | "ipv6") => {}
-        "socket_domain" => return Err(format!("{value:?} is not ipv4 or ipv6")),
         _ => return Ok(false),
     }
     Ok(true)
-}
-
-fn set_listener(listener: &mut ListenerConfig, setting: &Setting) -> Result<(), String> {
-    let value = setting.value.as_str();
-    match setting.key.as_str() {
-        "allow_anonymous" => listener.allow_anonymous = boolean(value)?,
-        "allow_zero_length_clientid" => listener.allow_zero_length_clientid = boolean(value)?,
-        "auto_id_prefix" => listener.auto_id_prefix = value.to_string(),
-        "max_connections" => {
-            let n: i64 = parse(value, "a count, or -1 for no limit")?;
-            listener.max_connections = usize::try_from(n).ok();
-        }
-        "max_qos" => {
-            listener.max_qos = parse(value, "0, 1 or 2")?;
-            if listener.max_qos > 2 {
-                return Err(format!("{value} is not 0, 1 or 2"));
-            }
-        }
-        "max_topic_alias" => listener.max_topic_alias = parse(value, "a count, 0 to 65535")?,
-        "mount_point" => listener.mount_point = Some(value.to_string()),
-        "use_username_as_clientid" => listener.use_username_as_clientid = boolean(value)?,
-        // Every name marked as honoured must be taken somewhere: a test goes through the table.
-        other => return Err(format!("{other} has no effect here")),
-    }
-    Ok(())
 }
 
 /// Our own settings, and the rule about who may be reached.
@@ -207,18 +210,22 @@ fn finish(draft: &mut Draft, mut config: MqttConfig) -> Option<MqttConfig> {
         let outcome = set_own(&mut config, &setting);
         complain(draft, &setting, outcome);
     }
-    let from_serve = draft.own(sources::MQTT).is_some();
+    let prefixes =
+        draft.mosquitto.iter().rev().find(|s| s.key == "clientid_prefixes").map(|s| s.value.clone());
+    config.listeners.iter_mut().for_each(|l| l.client_id_prefixes.clone_from(&prefixes));
+    let from_serve = LISTENERS.iter().any(|(key, ..)| draft.own(key).is_some());
     for l in &config.listeners {
-        let open = !l.address.ip().is_loopback() && l.allow_anonymous;
+        let open = !l.address.is_local() && l.allow_anonymous;
         if open && from_serve && !draft.anonymous_is_allowed() {
             let message = format!(
                 "{} is reachable from other machines and nobody needs to log in: set allow_anonymous=true if that is \
-                 meant, or listen on 127.0.0.1",
+                 meant, name users with password_file, or listen on 127.0.0.1",
                 l.address
             );
             draft.problem(sources::MQTT, message);
         }
-        if !l.allow_anonymous {
+        let by_certificate = l.use_identity_as_username || l.use_subject_as_username;
+        if !l.allow_anonymous && l.authenticator.is_none() && !by_certificate {
             draft.notes.push(format!(
                 "MQTT listener {}: allow_anonymous is not true and there are no users, so every client is refused",
                 l.address
@@ -245,6 +252,12 @@ fn set_own(config: &mut MqttConfig, setting: &Setting) -> Result<(), String> {
         "mqtt.connect.timeout.ms" => {
             config.limits.connect_timeout = Duration::from_millis(parse(value, "milliseconds")?)
         }
+        "mqtt.connect.rate.max" => {
+            let rate: u32 = parse(value, "connections a second, or 0 for no limit")?;
+            config.listeners.iter_mut().for_each(|l| l.max_connect_rate = (rate > 0).then_some(rate));
+        }
+        "mqtt.topic.levels.max" => config.limits.max_topic_levels = parse(value, "a count")?,
+        "mqtt.sessions.anonymous" => config.limits.anonymous_sessions = boolean(value)?,
         _ => config.routes.push(route(value)?),
     }
     Ok(())
@@ -293,7 +306,7 @@ fn complain(draft: &mut Draft, setting: &Setting, outcome: Result<(), String>) {
     }
 }
 
-fn parse<T: FromStr>(text: &str, expected: &str) -> Result<T, String> {
+pub(super) fn parse<T: FromStr>(text: &str, expected: &str) -> Result<T, String> {
     text.trim().parse().map_err(|_| format!("{text:?} is not {expected}"))
 }
 
@@ -302,7 +315,7 @@ fn positive(text: &str) -> Result<i32, String> {
         .and_then(|n| if n >= 1 { Ok(n) } else { Err(format!("{n} is not a count, at least 1")) })
 }
 
-fn boolean(text: &str) -> Result<bool, String> {
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "true" | "1" => Ok(true),
         "false" | "0" => Ok(false),

@@ -49,6 +49,22 @@ pub const KAFKA: &str = "kafka";
 /// Console address or `off`.
 pub const CONSOLE: &str = "console";
 
+/// MQTT listeners with TLS, in WebSocket, and both.
+pub const MQTT_TLS: &str = "mqtt-tls";
+/// See [`MQTT_TLS`].
+pub const MQTT_WS: &str = "mqtt-ws";
+/// See [`MQTT_TLS`].
+pub const MQTT_WSS: &str = "mqtt-wss";
+/// Certificate, key and certificate authorities of the TLS listeners.
+pub const TLS_CERT: &str = "tls-cert";
+/// See [`TLS_CERT`].
+pub const TLS_KEY: &str = "tls-key";
+/// See [`TLS_CERT`].
+pub const TLS_CA: &str = "tls-ca";
+/// All of them.
+pub const OWN: &[&str] =
+    &[DATA, MQTT, MQTT_TLS, MQTT_WS, MQTT_WSS, TLS_CERT, TLS_KEY, TLS_CA, KAFKA, CONSOLE];
+
 /// `key=value` from `--set` or `--override`.
 ///
 /// # Errors
@@ -101,6 +117,18 @@ pub fn from_properties_file(path: &Path) -> Result<Vec<Setting>, Vec<String>> {
 struct TomlFile {
     data: Option<toml::Spanned<toml::Value>>,
     mqtt: Option<toml::Spanned<toml::Value>>,
+    #[serde(rename = "mqtt-tls")]
+    mqtt_tls: Option<toml::Spanned<toml::Value>>,
+    #[serde(rename = "mqtt-ws")]
+    mqtt_ws: Option<toml::Spanned<toml::Value>>,
+    #[serde(rename = "mqtt-wss")]
+    mqtt_wss: Option<toml::Spanned<toml::Value>>,
+    #[serde(rename = "tls-cert")]
+    tls_cert: Option<toml::Spanned<toml::Value>>,
+    #[serde(rename = "tls-key")]
+    tls_key: Option<toml::Spanned<toml::Value>>,
+    #[serde(rename = "tls-ca")]
+    tls_ca: Option<toml::Spanned<toml::Value>>,
     kafka: Option<toml::Spanned<toml::Value>>,
     console: Option<toml::Spanned<toml::Value>>,
     #[serde(default)]
@@ -118,7 +146,18 @@ pub fn from_toml_file(path: &Path) -> Result<Vec<Setting>, Vec<String>> {
         let line = e.span().map_or(1, |s| line_of(s.start));
         vec![format!("{}:{line}: {}", path.display(), e.message().lines().next().unwrap_or_default())]
     })?;
-    let own = [(DATA, file.data), (MQTT, file.mqtt), (KAFKA, file.kafka), (CONSOLE, file.console)];
+    let own = [
+        (DATA, file.data),
+        (MQTT, file.mqtt),
+        (MQTT_TLS, file.mqtt_tls),
+        (MQTT_WS, file.mqtt_ws),
+        (MQTT_WSS, file.mqtt_wss),
+        (TLS_CERT, file.tls_cert),
+        (TLS_KEY, file.tls_key),
+        (TLS_CA, file.tls_ca),
+        (KAFKA, file.kafka),
+        (CONSOLE, file.console),
+    ];
     let own = own.into_iter().filter_map(|(key, value)| Some((key.to_string(), value?)));
     let mut settings = Vec::new();
     let mut problems = Vec::new();

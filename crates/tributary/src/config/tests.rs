@@ -64,7 +64,7 @@ fn every_problem_is_said_in_one_line_with_its_place() {
     let problems = serve(&[
         ("log.retention.hours", "soon"),
         ("max_packet_size", "7"),
-        ("password_file", "/etc/passwd"),
+        ("password_file", "/nonexistent"),
         ("mqtt", "nowhere:x"),
     ]);
     let problems = problems.err().expect("refused");

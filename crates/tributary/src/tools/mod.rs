@@ -31,6 +31,7 @@ pub const NAMES: &[(&str, Tool)] = &[
     ("kafka-server-stop", kafka::kafka_server_stop),
     ("kafka-topics", kafka::kafka_topics),
     ("kafka-transactions", kafka::kafka_transactions),
+    ("mosquitto_passwd", mosquitto::mosquitto_passwd),
     ("mosquitto_pub", mosquitto::mosquitto_pub),
     ("mosquitto_rr", mosquitto::mosquitto_rr),
     ("mosquitto_sub", mosquitto::mosquitto_sub),

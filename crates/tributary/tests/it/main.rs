@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod kill_loop;
+mod mqtt_security;
 mod serve;
 
 use std::path::{Path, PathBuf};

@@ -12,7 +12,7 @@ use testkit::node::Node;
 use crate::{binary, options};
 
 /// A process that is killed when the test is over.
-struct Guard(Child);
+pub struct Guard(pub Child);
 
 impl Drop for Guard {
     fn drop(&mut self) {
@@ -22,7 +22,7 @@ impl Drop for Guard {
 }
 
 /// Starts `tributary arguments…` and answers its lines up to `ready`.
-fn start(arguments: &[&str]) -> (Guard, Vec<String>) {
+pub fn start(arguments: &[&str]) -> (Guard, Vec<String>) {
     let mut command = Command::new(binary());
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = Guard(command.spawn().expect("starts"));
@@ -37,7 +37,7 @@ fn start(arguments: &[&str]) -> (Guard, Vec<String>) {
     panic!("ended before `ready`: {lines:?}");
 }
 
-fn addresses(lines: &[String], what: &str) -> Vec<SocketAddr> {
+pub fn addresses(lines: &[String], what: &str) -> Vec<SocketAddr> {
     let prefix = format!("listening {what} ");
     let rest = lines.iter().filter_map(|l| l.strip_prefix(&prefix));
     rest.map(|l| l.split_whitespace().next().expect("an address").parse().expect("an address")).collect()
@@ -50,7 +50,7 @@ fn refused(arguments: &[&str]) -> (i32, Vec<String>) {
     (out.status.code().expect("an exit code"), said)
 }
 
-fn text(path: &Path) -> &str {
+pub fn text(path: &Path) -> &str {
     path.to_str().expect("a UTF-8 path")
 }
 

@@ -1,35 +1,47 @@
-//! Opening the socket: TCP to each address of a host in turn, or a Unix socket.
+//! Opening the connection: TCP to each address of a host in turn, or a Unix socket; TLS and WebSocket on it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio_rustls::TlsConnector;
 
 use super::failure::Failure;
 use super::options::Options;
-
-/// The port of plain MQTT.
-const PORT: u16 = 1883;
+use super::websocket::WebSocket;
 
 /// An open connection.
-#[derive(Debug)]
-pub enum Stream {
-    /// To a host and port.
-    Tcp(TcpStream),
-    /// To a path.
-    #[cfg(unix)]
-    Unix(tokio::net::UnixStream),
-}
+pub type Stream = Box<dyn Duplex>;
 
-/// Connects to where the options say.
+/// Bytes both ways, whatever lies below.
+pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
+
+/// Connects to where the options say, through TLS and WebSocket where they say so.
 ///
 /// # Errors
-/// [`Failure::Lookup`] or [`Failure::System`], the latter for the last address tried.
+/// [`Failure::Lookup`], [`Failure::Tls`] or [`Failure::System`], the latter for the last address tried.
 pub async fn dial(options: &Options) -> Result<Stream, Failure> {
-    let port = options.port.unwrap_or(PORT);
+    let mut stream = dial_socket(options).await?;
+    if options.tls.is_on() {
+        let config = options.tls.config()?;
+        let name = ServerName::try_from(options.host.clone()).map_err(|e| Failure::Tls(e.to_string()))?;
+        let connected = TlsConnector::from(config).connect(name, stream).await;
+        stream = Box::new(connected.map_err(|e| Failure::Tls(e.to_string()))?);
+    }
+    if options.websocket {
+        let host = format!("{}:{}", options.host, options.port_or_default());
+        let opened = WebSocket::open(stream, &host, &options.websocket_path).await;
+        stream = Box::new(opened.map_err(Failure::System)?);
+    }
+    Ok(stream)
+}
+
+async fn dial_socket(options: &Options) -> Result<Stream, Failure> {
+    let port = options.port_or_default();
     if port == 0 {
         return dial_unix(&options.host).await;
     }
@@ -49,7 +61,7 @@ pub async fn dial(options: &Options) -> Result<Stream, Failure> {
                 if options.nodelay {
                     stream.set_nodelay(true).map_err(Failure::System)?;
                 }
-                return Ok(Stream::Tcp(stream));
+                return Ok(Box::new(stream));
             }
             Err(error) => last = Some(error),
         }
@@ -66,46 +78,13 @@ async fn dial_tcp(address: SocketAddr, bind_address: Option<IpAddr>) -> io::Resu
 
 #[cfg(unix)]
 async fn dial_unix(path: &str) -> Result<Stream, Failure> {
-    tokio::net::UnixStream::connect(path).await.map(Stream::Unix).map_err(Failure::System)
+    match tokio::net::UnixStream::connect(path).await {
+        Ok(stream) => Ok(Box::new(stream)),
+        Err(error) => Err(Failure::System(error)),
+    }
 }
 
 #[cfg(not(unix))]
 async fn dial_unix(_path: &str) -> Result<Stream, Failure> {
     Err(Failure::NotSupported)
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(s) => Pin::new(s).poll_read(cx, buf),
-            #[cfg(unix)]
-            Self::Unix(s) => Pin::new(s).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(s) => Pin::new(s).poll_write(cx, buf),
-            #[cfg(unix)]
-            Self::Unix(s) => Pin::new(s).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(s) => Pin::new(s).poll_flush(cx),
-            #[cfg(unix)]
-            Self::Unix(s) => Pin::new(s).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(s) => Pin::new(s).poll_shutdown(cx),
-            #[cfg(unix)]
-            Self::Unix(s) => Pin::new(s).poll_shutdown(cx),
-        }
-    }
 }

@@ -21,6 +21,8 @@ pub enum Failure {
     NotSupported,
     /// The operating system says so.
     System(io::Error),
+    /// No TLS with this server: why.
+    Tls(String),
     /// The host name has no address.
     Lookup,
     /// Nothing came for a keep-alive time.
@@ -44,6 +46,7 @@ impl Failure {
             Self::NoConnection => 4,
             Self::ConnectionRefused => 5,
             Self::ConnectionLost => 7,
+            Self::Tls(_) => 8,
             Self::PayloadSize => 9,
             Self::NotSupported => 10,
             Self::System(_) => 14,
@@ -66,6 +69,8 @@ impl Failure {
             Self::ConnectionLost => "The connection was lost.".into(),
             Self::PayloadSize => "Payload too large.".into(),
             Self::NotSupported => "This feature is not supported.".into(),
+            // Mosquitto says no more than the first sentence.
+            Self::Tls(why) => format!("A TLS error occurred. ({why})"),
             Self::System(e) => system_text(e),
             Self::Lookup => "Lookup error.".into(),
             Self::KeepAlive | Self::Timeout => "Unknown error.".into(),
@@ -85,6 +90,7 @@ impl Failure {
                 | Self::PayloadSize
                 | Self::NotSupported
                 | Self::Lookup
+                | Self::Tls(_)
         )
     }
 }

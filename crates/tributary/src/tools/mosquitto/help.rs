@@ -7,7 +7,7 @@ Connection:
   -h, --host HOST           server to connect to (default: localhost)
   -p, --port PORT           port (default: 1883)
       --unix PATH           connect to a Unix socket instead
-  -L, --url URL             all in one: mqtt://[user[:password]@]host[:port]/topic
+  -L, --url URL             all in one: mqtt://[user[:password]@]host[:port]/topic; mqtts, ws, wss
   -A ADDRESS                local address to connect from
       --nodelay             send small packets at once (TCP_NODELAY)
   -i, --id ID               client id (default: the server chooses one)
@@ -33,8 +33,20 @@ Connection:
       --version             show the version
       --help                show this
 
-TLS (--cafile, --capath, --cert, --key, --keyform, --ciphers, --insecure, --psk, --psk-identity, --tls-alpn,
---tls-engine, --tls-engine-kpass-sha1, --tls-use-os-certs, --tls-version) and --proxy are not supported yet.
+TLS and WebSocket:
+      --cafile FILE         certificates that the server's may come from (turns TLS on, port 8883)
+      --capath DIRECTORY    the same, a directory of such files
+      --tls-use-os-certs    the same, those of the operating system (default on port 8883)
+      --cert FILE           this client's certificate
+      --key FILE            its private key
+      --insecure            do not check that the certificate names the host; for tests only
+      --tls-version V       tlsv1.3 or tlsv1.2, at least (default: tlsv1.2)
+      --ciphers LIST        as OpenSSL names them, separated by :
+      --tls-alpn PROTOCOL   protocol to ask for in the handshake
+      --ws                  MQTT in WebSocket (default port: 80, with TLS 443)
+      --ws-path PATH        where (default: /mqtt)
+
+--psk, --psk-identity, --keyform, --tls-engine, --tls-engine-kpass-sha1 and --proxy are not supported.
 ";
 
 const OUTPUT: &str = "  -F FORMAT                 how to print a message. %t topic, %p payload, %x %X payload in hexadecimal, %l its

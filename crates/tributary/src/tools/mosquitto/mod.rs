@@ -9,17 +9,22 @@ mod help;
 mod json;
 mod number;
 mod options;
+mod passwd;
 mod property;
 mod publish;
 mod request;
 mod signal;
 mod subscribe;
 mod time;
+mod tls;
+mod websocket;
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use mqtt_codec::Publish;
+
+pub use passwd::mosquitto_passwd;
 
 use format::Printer;
 use options::{Options, Stop, Tool};

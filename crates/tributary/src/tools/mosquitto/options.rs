@@ -6,6 +6,7 @@ use bytes::Bytes;
 use mqtt_codec::{ProtocolVersion, QoS, topic};
 
 use super::property::{Command, Definition, Kind, PropertyList, Value};
+use super::tls::TlsOptions;
 use super::{format, number};
 
 /// The largest payload that fits into a packet, in bytes.
@@ -158,7 +159,13 @@ pub struct Options {
     pub disconnect_properties: PropertyList,
     /// `-D will …`
     pub will_properties: PropertyList,
-    /// An option that asks for what we do not have (TLS, proxies).
+    /// `--cafile --cert …`
+    pub tls: TlsOptions,
+    /// `--ws`: MQTT in WebSocket
+    pub websocket: bool,
+    /// `--ws-path`
+    pub websocket_path: String,
+    /// An option that asks for what we do not have (pre-shared keys, proxies).
     unsupported: Option<String>,
 }
 
@@ -252,6 +259,9 @@ impl Options {
             unsubscribe_properties: PropertyList::default(),
             disconnect_properties: PropertyList::default(),
             will_properties: PropertyList::default(),
+            tls: TlsOptions::default(),
+            websocket: false,
+            websocket_path: "/mqtt".into(),
             unsupported: None,
         }
     }
@@ -262,6 +272,7 @@ impl Options {
             let known = self.read_connection(option, &mut args)?
                 || self.read_message(option, &mut args)?
                 || self.read_subscription(option, &mut args)?
+                || self.read_tls(option, &mut args)?
                 || self.read_unsupported(option, &mut args)?;
             if !known {
                 return wrong(format!("Error: Unknown option '{option}'.\n"));
@@ -494,29 +505,63 @@ impl Options {
         Ok(true)
     }
 
+    /// Options about TLS and WebSocket.
+    fn read_tls(&mut self, option: &str, args: &mut Arguments<'_>) -> Result<bool, Stop> {
+        let mut value = |what: &str| args.value(&format!("{option} argument given but no {what}"));
+        match option {
+            "--cafile" => self.tls.ca_file = Some(value("file")?.into()),
+            "--capath" => self.tls.ca_path = Some(value("directory")?.into()),
+            "--cert" => self.tls.certificate = Some(value("file")?.into()),
+            "--ciphers" => self.tls.ciphers = value("ciphers")?.split(':').map(String::from).collect(),
+            "--insecure" => self.tls.insecure = true,
+            "--key" => self.tls.key = Some(value("file")?.into()),
+            "--tls-alpn" => self.tls.alpn = Some(value("protocol")?.into()),
+            "--tls-use-os-certs" => self.tls.os_certificates = true,
+            "--tls-version" => match value("version")? {
+                "tlsv1.3" => self.tls.only_tls_1_3 = true,
+                "tlsv1.2" => self.tls.only_tls_1_3 = false,
+                other => {
+                    return wrong(format!("Error: Invalid TLS version \"{other}\" (tlsv1.3 or tlsv1.2).\n"));
+                }
+            },
+            "--ws" => self.websocket = true,
+            "--ws-path" => {
+                let path = value("path")?;
+                if !path.starts_with('/') || path.contains([' ', '\r', '\n']) {
+                    return wrong("Error: --ws-path must begin with / and hold no blanks.\n");
+                }
+                self.websocket_path = path.into();
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
     /// Options that are understood and not carried out.
     fn read_unsupported(&mut self, option: &str, args: &mut Arguments<'_>) -> Result<bool, Stop> {
-        let what = match option {
-            "--insecure" | "--tls-use-os-certs" => None,
-            "--cafile" | "--cert" | "--key" => Some("file"),
-            "--capath" => Some("directory"),
-            "--ciphers" => Some("ciphers"),
-            "--keyform" => Some("keyform"),
-            "--psk" => Some("key"),
-            "--psk-identity" => Some("identity"),
-            "--tls-alpn" => Some("protocol"),
-            "--tls-engine" => Some("engine_id"),
-            "--tls-engine-kpass-sha1" => Some("kpass sha1"),
-            "--tls-version" => Some("version"),
-            "--proxy" => Some("proxy url"),
+        let (what, kind) = match option {
+            "--keyform" => ("keyform", "keys of engines are"),
+            "--psk" => ("key", "TLS with a pre-shared key is"),
+            "--psk-identity" => ("identity", "TLS with a pre-shared key is"),
+            "--tls-engine" => ("engine_id", "an OpenSSL engine is"),
+            "--tls-engine-kpass-sha1" => ("kpass sha1", "an OpenSSL engine is"),
+            "--proxy" => ("proxy url", "SOCKS is"),
             _ => return Ok(false),
         };
-        if let Some(what) = what {
-            args.value(&format!("{option} argument given but no {what}"))?;
-        }
-        let kind = if option == "--proxy" { "proxies are" } else { "TLS is" };
-        self.unsupported = Some(format!("Error: {option}: {kind} not supported yet.\n"));
+        args.value(&format!("{option} argument given but no {what}"))?;
+        self.unsupported = Some(format!("Error: {option}: {kind} not supported.\n"));
         Ok(true)
+    }
+
+    /// The port to connect to; 0 means a Unix socket.
+    pub fn port_or_default(&self) -> u16 {
+        let default = match (self.websocket, self.tls.is_on()) {
+            (false, false) => 1883,
+            (false, true) => 8883,
+            (true, false) => 80,
+            (true, true) => 443,
+        };
+        self.port.unwrap_or(default)
     }
 
     fn check_first_source(&self) -> Result<(), Stop> {
@@ -538,14 +583,18 @@ impl Options {
         Ok(())
     }
 
-    /// `mqtt://[user[:password]@]host[:port]/topic`
+    /// `mqtt://[user[:password]@]host[:port]/topic`; `mqtts`, `ws` and `wss` as well
     fn read_url(&mut self, url: &str) -> Result<(), Stop> {
         let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-        if scheme.eq_ignore_ascii_case("mqtts") {
-            self.unsupported = Some("Error: mqtts: TLS is not supported yet.\n".into());
-        } else if !scheme.eq_ignore_ascii_case("mqtt") {
-            return wrong("Error: unsupported URL scheme.\n\n");
-        }
+        let (port, websocket, with_tls) = match scheme.to_ascii_lowercase().as_str() {
+            "mqtt" => (1883, false, false),
+            "mqtts" => (8883, false, true),
+            "ws" => (80, true, false),
+            "wss" => (443, true, true),
+            _ => return wrong("Error: unsupported URL scheme.\n\n"),
+        };
+        self.websocket |= websocket;
+        self.tls.os_certificates |= with_tls;
         let Some((authority, topic)) = rest.split_once('/') else {
             return wrong("Error: Invalid URL for -L argument specified - topic missing.\n");
         };
@@ -563,7 +612,7 @@ impl Options {
             }
             None => authority,
         };
-        self.port = Some(1883);
+        self.port = Some(port);
         self.host = match address.split_once(':') {
             Some((host, port)) => {
                 self.port = u16::try_from(number::integer(port)).ok();
@@ -650,9 +699,13 @@ impl Options {
         if let Some(text) = self.unsupported.take() {
             return wrong(text);
         }
-        if self.port == Some(8883) {
-            return wrong("Error: port 8883 is for TLS, which is not supported yet.\n");
+        if self.tls.certificate.is_some() != self.tls.key.is_some() {
+            return wrong("Error: Both certfile and keyfile must be provided if one of them is set.\n");
         }
+        // As with Mosquitto: the port of TLS and roots of the client's own replace those of the system.
+        let own_roots = self.tls.ca_file.is_some() || self.tls.ca_path.is_some();
+        self.tls.os_certificates |= self.port == Some(8883);
+        self.tls.os_certificates &= !own_roots;
         if self.version == ProtocolVersion::V5 {
             if !self.clean && self.session_expiry.is_none() {
                 self.session_expiry = Some(u32::MAX);

@@ -141,9 +141,14 @@ fn what_is_wrong_is_said() {
             "Error in CONNECT properties: A network protocol error occurred when communicating with the broker.\n",
         ),
         (Publish, "--cafile", "Error: --cafile argument given but no file specified.\n\n"),
-        (Publish, "--cafile x -t a -n", "Error: --cafile: TLS is not supported yet.\n"),
-        (Publish, "-L mqtts://x/y -n", "Error: mqtts: TLS is not supported yet.\n"),
-        (Publish, "--proxy x -t a -n", "Error: --proxy: proxies are not supported yet.\n"),
+        (Publish, "--psk 1a -t a -n", "Error: --psk: TLS with a pre-shared key is not supported.\n"),
+        (Publish, "--proxy x -t a -n", "Error: --proxy: SOCKS is not supported.\n"),
+        (
+            Publish,
+            "--cafile x --cert y -t a -n",
+            "Error: Both certfile and keyfile must be provided if one of them is set.\n",
+        ),
+        (Publish, "--ws-path x -t a -n", "Error: --ws-path must begin with / and hold no blanks.\n"),
         (Subscribe, "", "Error: You must specify a topic to subscribe to.\n"),
         (
             Subscribe,

@@ -1,0 +1,10 @@
+//! WebSocket (RFC 6455) for MQTT: the opening handshake and the frames, both without I/O.
+//!
+//! MQTT needs little of it (binary frames, one subprotocol, no extensions), and the connection loop wants bytes in
+//! and bytes out; a library would put its own buffers and messages between.
+
+mod frames;
+mod handshake;
+
+pub use frames::{Frames, Role};
+pub use handshake::{Accepted, HandshakeError, Request, accept, check_response, request};
