@@ -2,15 +2,21 @@
 
 use kafka_codec::ErrorCode;
 
-use crate::classic::{ClassicGroup, ClassicState};
+use crate::classic::{CONSUMER_PROTOCOL, ClassicGroup, ClassicState};
+use crate::modern::Kind;
 use crate::output::RequestId;
 use crate::records::{group_tombstone, offset_record};
 use crate::reply::{DescribedGroup, DescribedMember, Listed, ListedGroup, Response};
 use crate::request::ListGroups;
 use crate::shard::{Cx, Effect, Group, Tables};
+use crate::timers::TimerKey;
 
 /// Type name of classic groups in ListGroups.
 const CLASSIC_TYPE: &str = "classic";
+/// Type name of consumer groups.
+const CONSUMER_TYPE: &str = "consumer";
+/// Type name, and protocol type, of share groups.
+const SHARE_TYPE: &str = "share";
 
 impl Tables {
     pub fn describe(&self, request: RequestId, groups: Vec<String>, cx: &mut Cx<'_>) {
@@ -18,7 +24,7 @@ impl Tables {
             .into_iter()
             .map(|id| match self.groups.get(&id) {
                 Some(Group::Classic(group)) => describe_classic(group),
-                None => DescribedGroup::failed(id, ErrorCode::GroupIdNotFound),
+                Some(Group::Modern(_)) | None => DescribedGroup::failed(id, ErrorCode::GroupIdNotFound),
             })
             .collect();
         cx.defer(request, Response::Describe(described));
@@ -31,16 +37,8 @@ impl Tables {
         let groups = self
             .groups
             .values()
-            .map(|Group::Classic(group)| group)
-            .filter(|group| {
-                passes(&filter.states, group.state.as_str()) && passes(&filter.types, CLASSIC_TYPE)
-            })
-            .map(|group| ListedGroup {
-                group: group.id.clone(),
-                protocol_type: group.protocol_type.clone().unwrap_or_default(),
-                state: group.state.as_str().to_owned(),
-                group_type: CLASSIC_TYPE,
-            })
+            .map(listed)
+            .filter(|group| passes(&filter.states, &group.state) && passes(&filter.types, group.group_type))
             .collect();
         cx.defer(request, Response::List(Listed { error: ErrorCode::None, groups }));
     }
@@ -53,7 +51,8 @@ impl Tables {
                 // Named twice in one request.
                 Some(_) if outcomes.iter().any(|(done, _)| *done == id) => ErrorCode::GroupIdNotFound,
                 Some(Group::Classic(group)) if !group.is(ClassicState::Empty) => ErrorCode::NonEmptyGroup,
-                Some(Group::Classic(_)) => {
+                Some(Group::Modern(group)) if !group.members.is_empty() => ErrorCode::NonEmptyGroup,
+                Some(Group::Classic(_) | Group::Modern(_)) => {
                     self.delete_group(&id, cx);
                     ErrorCode::None
                 }
@@ -74,7 +73,43 @@ impl Tables {
                 cx.record(offset_record(id, topic, partition, None), effect);
             }
         }
-        cx.record(group_tombstone(id), Effect::GroupRemoved(id.to_owned()));
+        self.remove_group(id, cx);
+    }
+
+    /// The group's own tombstones.
+    pub fn remove_group(&self, id: &str, cx: &mut Cx<'_>) {
+        match self.groups.get(id) {
+            Some(Group::Modern(group)) => {
+                for change in group.tombstones() {
+                    cx.change(group, change);
+                }
+                cx.timers.cancel(&TimerKey::Assign { group: id.to_owned() });
+            }
+            _ => cx.record(group_tombstone(id), Effect::GroupRemoved(id.to_owned())),
+        }
+    }
+}
+
+fn listed(group: &Group) -> ListedGroup {
+    match group {
+        Group::Classic(group) => ListedGroup {
+            group: group.id.clone(),
+            protocol_type: group.protocol_type.clone().unwrap_or_default(),
+            state: group.state.as_str().to_owned(),
+            group_type: CLASSIC_TYPE,
+        },
+        Group::Modern(group) => {
+            let (protocol_type, group_type) = match group.kind {
+                Kind::Consumer => (CONSUMER_PROTOCOL, CONSUMER_TYPE),
+                Kind::Share => (SHARE_TYPE, SHARE_TYPE),
+            };
+            ListedGroup {
+                group: group.id.clone(),
+                protocol_type: protocol_type.to_owned(),
+                state: group.state().as_str().to_owned(),
+                group_type,
+            }
+        }
     }
 }
 

@@ -3,9 +3,10 @@
 use kafka_codec::{EncodeError, ErrorCode, Uuid};
 
 use crate::classic::{ClassicGroup, ClassicState};
+use crate::modern::{Kind, ModernGroup, TopicCatalog};
 use crate::offsets::CommittedOffset;
 use crate::output::{Record, RequestId};
-use crate::records::{group_tombstone, offset_record};
+use crate::records::offset_record;
 use crate::reply::{Committed, CommittedTopic, Fetched, FetchedTopic, OffsetsDeleted, Response};
 use crate::request::{CommitPartition, FetchTopic, OffsetCommit, OffsetDelete, OffsetFetch};
 use crate::shard::{Cx, Effect, Group, Tables};
@@ -98,6 +99,7 @@ impl Tables {
     pub fn validate_commit(&self, commit: &OffsetCommit, transactional: bool) -> Result<(), ErrorCode> {
         match self.groups.get(&commit.group) {
             Some(Group::Classic(group)) => group.validate_commit(commit, transactional),
+            Some(Group::Modern(group)) => group.validate_commit(commit, transactional, &*self.topics),
             None if commit.generation < 0 => Ok(()),
             None if commit.knows_group_id_not_found => Err(ErrorCode::GroupIdNotFound),
             None => Err(ErrorCode::IllegalGeneration),
@@ -105,6 +107,10 @@ impl Tables {
     }
 
     pub fn fetch(&self, request: RequestId, fetch: OffsetFetch, cx: &mut Cx<'_>) {
+        if let Err(error) = self.validate_fetch(&fetch) {
+            let answer = Fetched { error, topics: Vec::new() };
+            return cx.reply(request, Response::OffsetFetch(answer));
+        }
         let topics = match fetch.topics {
             Some(topics) => topics
                 .into_iter()
@@ -113,6 +119,21 @@ impl Tables {
             None => self.fetch_all(&fetch.group, fetch.require_stable),
         };
         cx.defer(request, Response::OffsetFetch(Fetched { error: ErrorCode::None, topics }));
+    }
+
+    /// Members of a consumer group show their epoch, so that one that was fenced learns it here.
+    fn validate_fetch(&self, fetch: &OffsetFetch) -> Result<(), ErrorCode> {
+        let Some(Group::Modern(group)) = self.groups.get(&fetch.group) else { return Ok(()) };
+        let member = match &fetch.member {
+            None if fetch.epoch < 0 => return Ok(()),
+            member => member.as_deref().unwrap_or_default(),
+        };
+        let member = group.members.get(member).ok_or(ErrorCode::UnknownMemberId)?;
+        match fetch.epoch == member.current.epoch {
+            true => Ok(()),
+            false if member.is_classic() => Err(ErrorCode::IllegalGeneration),
+            false => Err(ErrorCode::StaleMemberEpoch),
+        }
     }
 
     fn fetch_topic(&self, group: &str, topic: FetchTopic, require_stable: bool) -> FetchedTopic {
@@ -168,11 +189,15 @@ impl Tables {
         delete: &OffsetDelete,
         cx: &mut Cx<'_>,
     ) -> Result<Vec<(String, Vec<(i32, ErrorCode)>)>, ErrorCode> {
-        let Some(Group::Classic(group)) = self.groups.get(&delete.group) else {
+        let Some(group) = self.groups.get(&delete.group) else {
             return Err(ErrorCode::GroupIdNotFound);
         };
-        if !group.is(ClassicState::Empty) && !group.uses_consumer_protocol() {
-            return Err(ErrorCode::NonEmptyGroup);
+        match group {
+            Group::Classic(group) if !group.is(ClassicState::Empty) && !group.uses_consumer_protocol() => {
+                return Err(ErrorCode::NonEmptyGroup);
+            }
+            Group::Modern(group) if group.kind == Kind::Share => return Err(ErrorCode::GroupIdNotFound),
+            Group::Classic(_) | Group::Modern(_) => {}
         }
         let mut topics = Vec::with_capacity(delete.topics.len());
         for (topic, partitions) in &delete.topics {
@@ -209,7 +234,6 @@ impl Tables {
                 self.retention_cursor = Some(id.clone());
                 break;
             }
-            let Group::Classic(group) = group;
             let mut all_expired = true;
             for (topic, partition, offset) in self.offsets.of_group(id) {
                 if group.is_subscribed_to(topic)
@@ -222,12 +246,8 @@ impl Tables {
                 let effect = Effect::offset_removed(id, topic, partition);
                 cx.record(offset_record(id, topic, partition, None), effect);
             }
-            if all_expired
-                && group.is(ClassicState::Empty)
-                && group.pending_join.is_empty()
-                && !self.pending.waits_for_group(id)
-            {
-                cx.record(group_tombstone(id), Effect::GroupRemoved(id.clone()));
+            if all_expired && group.is_unused() && !self.pending.waits_for_group(id) {
+                self.remove_group(id, cx);
             }
         }
         let pause =
@@ -268,8 +288,69 @@ fn is_of_another_topic(stored: Option<Uuid>, asked: Option<Uuid>) -> bool {
     matches!((stored, asked), (Some(stored), Some(asked)) if asked != Uuid::ZERO && stored != asked)
 }
 
-fn is_expired(group: &ClassicGroup, offset: &CommittedOffset, cx: &Cx<'_>) -> bool {
-    let Some(start) = group.retention_start_ms(offset) else { return false };
+impl Group {
+    fn is_subscribed_to(&self, topic: &str) -> bool {
+        match self {
+            Self::Classic(group) => group.is_subscribed_to(topic),
+            Self::Modern(group) => group.is_subscribed_to(topic),
+        }
+    }
+
+    /// Whether it may go once it has no offsets.
+    fn is_unused(&self) -> bool {
+        match self {
+            Self::Classic(group) => group.is(ClassicState::Empty) && group.pending_join.is_empty(),
+            // A share group's place in its topics is kept elsewhere and is no offset here: it stays until deleted.
+            Self::Modern(group) => group.members.is_empty() && group.kind == Kind::Consumer,
+        }
+    }
+}
+
+impl ModernGroup {
+    /// Whether this member may commit offsets now. One that does not know its newest epoch yet still may for
+    /// partitions that it has had since (KIP-1251).
+    fn validate_commit(
+        &self,
+        commit: &OffsetCommit,
+        transactional: bool,
+        topics: &dyn TopicCatalog,
+    ) -> Result<(), ErrorCode> {
+        if self.kind == Kind::Share {
+            return Err(ErrorCode::GroupIdNotFound);
+        }
+        if commit.generation < 0 && self.members.is_empty() {
+            return Ok(());
+        }
+        let member = self.members.get(&commit.member).ok_or(ErrorCode::UnknownMemberId)?;
+        let (told, current) = (commit.generation, &member.current);
+        if member.is_classic() {
+            return if told == current.epoch { Ok(()) } else { Err(ErrorCode::IllegalGeneration) };
+        }
+        if !commit.knows_group_id_not_found && !transactional {
+            return Err(ErrorCode::UnsupportedVersion);
+        }
+        if told == current.epoch {
+            return Ok(());
+        }
+        let had_since = |topic: &str, id: Option<Uuid>, partition: i32| {
+            let id = id.or_else(|| topics.by_name(topic).map(|topic| topic.id))?;
+            let held = [&current.assigned, &current.pending_revocation];
+            let since = held.into_iter().find_map(|held| held.get(&id)?.get(&partition))?;
+            (*since <= told).then_some(())
+        };
+        let all_held = commit.topics.iter().all(|topic| {
+            topic.partitions.iter().all(|asked| had_since(&topic.name, topic.id, asked.partition).is_some())
+        });
+        if told >= 0 && told < current.epoch && all_held { Ok(()) } else { Err(ErrorCode::StaleMemberEpoch) }
+    }
+}
+
+fn is_expired(group: &Group, offset: &CommittedOffset, cx: &Cx<'_>) -> bool {
+    let start = match group {
+        Group::Classic(group) => group.retention_start_ms(offset),
+        Group::Modern(_) => Some(offset.commit_ms),
+    };
+    let Some(start) = start else { return false };
     match offset.expire_ms {
         Some(expire_ms) => cx.now.wall_ms >= expire_ms,
         None => cx.now.wall_ms - start >= cx.config.offsets_retention_ms,

@@ -20,6 +20,43 @@ pub struct GroupCoordinatorConfig {
     /// Members told to come back with their new id that have not yet done so, per group. Kafka has no limit;
     /// past ours a join is answered with GROUP_MAX_SIZE_REACHED.
     pub pending_members_max: usize,
+    /// `group.consumer.assignors`: the first is the default.
+    pub consumer_assignors: Vec<String>,
+    /// `group.consumer.max.size`: members in one consumer group.
+    pub consumer_max_size: usize,
+    /// `group.consumer.session.timeout.ms`, for members whose group has no setting of its own and at loading.
+    pub consumer_session_timeout_ms: i32,
+    /// `group.consumer.assignment.interval.ms`, for classic members of consumer groups.
+    pub consumer_assignment_interval_ms: i32,
+    /// `group.consumer.migration.policy`.
+    pub migration: MigrationPolicy,
+    /// `group.share.max.size`: members in one share group.
+    pub share_max_size: usize,
+    /// `group.share.session.timeout.ms`, at loading.
+    pub share_session_timeout_ms: i32,
+}
+
+/// Which groups may change their protocol while they have members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MigrationPolicy {
+    /// None.
+    Disabled,
+    /// Classic groups may become consumer groups.
+    Upgrade,
+    /// Consumer groups may become classic groups.
+    Downgrade,
+    /// Both.
+    Bidirectional,
+}
+
+impl MigrationPolicy {
+    pub(crate) fn upgrade(self) -> bool {
+        matches!(self, Self::Upgrade | Self::Bidirectional)
+    }
+
+    pub(crate) fn downgrade(self) -> bool {
+        matches!(self, Self::Downgrade | Self::Bidirectional)
+    }
 }
 
 impl Default for GroupCoordinatorConfig {
@@ -34,6 +71,13 @@ impl Default for GroupCoordinatorConfig {
             offsets_retention_check_interval_ms: 600_000,
             new_member_join_timeout_ms: 300_000,
             pending_members_max: 10_000,
+            consumer_assignors: vec!["uniform".to_owned(), "range".to_owned()],
+            consumer_max_size: i32::MAX as usize,
+            consumer_session_timeout_ms: 45_000,
+            consumer_assignment_interval_ms: 1_000,
+            migration: MigrationPolicy::Bidirectional,
+            share_max_size: 200,
+            share_session_timeout_ms: 45_000,
         }
     }
 }

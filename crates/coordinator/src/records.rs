@@ -11,10 +11,11 @@ use kafka_codec::{DecodeError, EncodeError, Message, Uuid};
 
 use crate::classic::{ClassicGroup, Member};
 use crate::error::CoordinatorError;
+use crate::modern::{self, GroupChange, Kind, is_change};
 use crate::offsets::CommittedOffset;
 use crate::output::Record;
 
-/// Record types: the first two bytes of a key. 3 and up belong to newer group types.
+/// Record types: the first two bytes of a key. 3 and up belong to consumer and share groups.
 const OFFSET_COMMIT_OLD: i16 = 0;
 const OFFSET_COMMIT: i16 = 1;
 const GROUP_METADATA: i16 = 2;
@@ -40,6 +41,12 @@ pub(crate) enum Parsed {
     Group {
         group: String,
         value: Option<GroupMetadataValue>,
+    },
+    /// A change of a consumer or share group.
+    Modern {
+        kind: Kind,
+        group: String,
+        change: GroupChange,
     },
     /// A type this coordinator does not know.
     Other,
@@ -74,28 +81,32 @@ pub(crate) fn parse(
             let value = value.map(decode_value).transpose().map_err(malformed("GroupMetadataValue"))?;
             Ok(Parsed::Group { group: key.group, value })
         }
+        kind if is_change(kind) => {
+            let (kind, group, change) = modern::parse(kind, &mut reader, value)?;
+            Ok(Parsed::Modern { kind, group, change })
+        }
         _ => Ok(Parsed::Other),
     }
 }
 
 /// Keys have one layout, whatever version number the schema gives it.
-fn decode_key<K: Message>(reader: &mut Reader<'_>) -> Result<K, DecodeError> {
+pub(crate) fn decode_key<K: Message>(reader: &mut Reader<'_>) -> Result<K, DecodeError> {
     K::decode(reader, *K::VERSIONS.end())
 }
 
-fn decode_value<V: Message>(bytes: &[u8]) -> Result<V, DecodeError> {
+pub(crate) fn decode_value<V: Message>(bytes: &[u8]) -> Result<V, DecodeError> {
     let mut reader = Reader::new(bytes);
     let version = reader.i16()?;
     V::decode(&mut reader, version)
 }
 
-fn encode_key<K: Message>(kind: i16, key: &K) -> Result<Bytes, EncodeError> {
+pub(crate) fn encode_key<K: Message>(kind: i16, key: &K) -> Result<Bytes, EncodeError> {
     let mut bytes = kind.to_be_bytes().to_vec();
     key.encode(&mut bytes, *K::VERSIONS.end())?;
     Ok(bytes.into())
 }
 
-fn encode_value<V: Message>(version: i16, value: &V) -> Result<Bytes, EncodeError> {
+pub(crate) fn encode_value<V: Message>(version: i16, value: &V) -> Result<Bytes, EncodeError> {
     let mut bytes = version.to_be_bytes().to_vec();
     value.encode(&mut bytes, version)?;
     Ok(bytes.into())

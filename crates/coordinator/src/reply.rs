@@ -1,8 +1,11 @@
 //! What a group answers, free of wire versions.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use kafka_codec::{ErrorCode, Uuid};
 
+use crate::modern::Assignment;
 use crate::offsets::CommittedOffset;
 use crate::output::RequestId;
 
@@ -39,6 +42,85 @@ pub enum Response {
     List(Listed),
     /// DeleteGroups: group and outcome.
     Delete(Vec<(String, ErrorCode)>),
+    /// ConsumerGroupHeartbeat and ShareGroupHeartbeat.
+    ModernHeartbeat(HeartbeatAnswer),
+    /// ConsumerGroupDescribe and ShareGroupDescribe.
+    DescribeModern(Vec<DescribedModernGroup>),
+}
+
+/// Answer to ConsumerGroupHeartbeat or ShareGroupHeartbeat.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeartbeatAnswer {
+    /// Outcome.
+    pub error: ErrorCode,
+    /// What went wrong.
+    pub message: Option<String>,
+    /// Member id.
+    pub member: Option<String>,
+    /// Member epoch.
+    pub epoch: i32,
+    /// When to heartbeat next.
+    pub interval_ms: i32,
+    /// What the member is to own, if that changed or it said everything about itself.
+    pub assignment: Option<Assignment>,
+}
+
+impl HeartbeatAnswer {
+    /// An answer that only says what went wrong.
+    pub fn failed(error: ErrorCode) -> Self {
+        Self { error, message: None, member: None, epoch: 0, interval_ms: 0, assignment: None }
+    }
+}
+
+/// Topic id → name and partitions.
+pub type NamedAssignment = BTreeMap<Uuid, (String, Vec<i32>)>;
+
+/// A group in the answer to ConsumerGroupDescribe or ShareGroupDescribe.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DescribedModernGroup {
+    /// Outcome.
+    pub error: ErrorCode,
+    /// What went wrong.
+    pub message: Option<String>,
+    /// Group id.
+    pub group: String,
+    /// State name.
+    pub state: &'static str,
+    /// Group epoch.
+    pub epoch: i32,
+    /// Epoch of the target assignment.
+    pub target_epoch: i32,
+    /// Assignor.
+    pub assignor: String,
+    /// Members sorted by id.
+    pub members: Vec<DescribedModernMember>,
+}
+
+/// A member in [`DescribedModernGroup`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct DescribedModernMember {
+    /// Member id.
+    pub member: String,
+    /// Static member's name.
+    pub instance: Option<String>,
+    /// Rack.
+    pub rack: Option<String>,
+    /// Member epoch.
+    pub epoch: i32,
+    /// Client id.
+    pub client_id: String,
+    /// Client's address.
+    pub client_host: String,
+    /// Topics subscribed to by name.
+    pub topics: Vec<String>,
+    /// Regular expression subscribed to.
+    pub regex: Option<String>,
+    /// What it owns.
+    pub assignment: NamedAssignment,
+    /// What it is to own.
+    pub target: NamedAssignment,
+    /// It speaks the classic protocol.
+    pub is_classic: bool,
 }
 
 /// Answer to JoinGroup.
@@ -219,6 +301,13 @@ impl Response {
                 groups.into_iter().map(|group| DescribedGroup::failed(group.group, error)).collect(),
             ),
             Self::List(_) => Self::List(Listed { error, groups: Vec::new() }),
+            Self::ModernHeartbeat(_) => Self::ModernHeartbeat(HeartbeatAnswer::failed(error)),
+            Self::DescribeModern(groups) => Self::DescribeModern(
+                groups
+                    .into_iter()
+                    .map(|group| DescribedModernGroup::failed(group.group, error, None))
+                    .collect(),
+            ),
             Self::Delete(mut groups) => {
                 for (_, outcome) in &mut groups {
                     *outcome = if *outcome == ErrorCode::None { error } else { *outcome };

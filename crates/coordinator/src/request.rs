@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use kafka_codec::{ErrorCode, Uuid};
 
+use crate::modern::Assignment;
 use crate::reply::{
-    Committed, DescribedGroup, Fetched, Joined, Left, Listed, OffsetsDeleted, Response, Synced,
+    Committed, DescribedGroup, DescribedModernGroup, Fetched, HeartbeatAnswer, Joined, Left, Listed,
+    OffsetsDeleted, Response, Synced,
 };
 use crate::txn::Producer;
 
@@ -34,6 +36,87 @@ pub enum Request {
     List(ListGroups),
     /// DeleteGroups.
     Delete(Vec<String>),
+    /// ConsumerGroupHeartbeat.
+    ConsumerHeartbeat(ConsumerHeartbeat),
+    /// ConsumerGroupDescribe.
+    ConsumerDescribe(Vec<String>),
+    /// ShareGroupHeartbeat.
+    ShareHeartbeat(ShareHeartbeat),
+    /// ShareGroupDescribe.
+    ShareDescribe(Vec<String>),
+}
+
+/// Settings of one consumer or share group: its own, or the broker's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupSettings {
+    /// After so long without a heartbeat a member is dropped.
+    pub session_timeout_ms: i32,
+    /// How often members are asked to heartbeat.
+    pub heartbeat_interval_ms: i32,
+    /// Shortest pause between two target assignments.
+    pub assignment_interval_ms: i32,
+}
+
+impl Default for GroupSettings {
+    fn default() -> Self {
+        Self { session_timeout_ms: 45_000, heartbeat_interval_ms: 5_000, assignment_interval_ms: 1_000 }
+    }
+}
+
+/// ConsumerGroupHeartbeat.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConsumerHeartbeat {
+    /// Group id.
+    pub group: String,
+    /// Member id.
+    pub member: String,
+    /// Version ≥ 1: the member chooses its id itself.
+    pub member_id_required: bool,
+    /// Epoch; 0 to join, -1 to leave, -2 for a static member that leaves for a while.
+    pub epoch: i32,
+    /// Static member's name.
+    pub instance: Option<String>,
+    /// Rack.
+    pub rack: Option<String>,
+    /// Rebalance timeout, -1 = as before.
+    pub rebalance_timeout_ms: i32,
+    /// Topics subscribed to, `None` = as before.
+    pub topics: Option<Vec<String>>,
+    /// Regular expression subscribed to, `None` = as before, empty = none.
+    pub regex: Option<String>,
+    /// Assignor wished for.
+    pub assignor: Option<String>,
+    /// Partitions the member has, `None` = as before.
+    pub owned: Option<Assignment>,
+    /// Client id of the connection.
+    pub client_id: String,
+    /// Client's address as Kafka writes it.
+    pub client_host: String,
+    /// Random id from the runtime, used if a member id must be made.
+    pub fresh_id: String,
+    /// The group's settings.
+    pub settings: GroupSettings,
+}
+
+/// ShareGroupHeartbeat.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShareHeartbeat {
+    /// Group id.
+    pub group: String,
+    /// Member id.
+    pub member: String,
+    /// Epoch; 0 to join, -1 to leave.
+    pub epoch: i32,
+    /// Rack.
+    pub rack: Option<String>,
+    /// Topics subscribed to, `None` = as before.
+    pub topics: Option<Vec<String>>,
+    /// Client id of the connection.
+    pub client_id: String,
+    /// Client's address as Kafka writes it.
+    pub client_host: String,
+    /// The group's settings.
+    pub settings: GroupSettings,
 }
 
 /// JoinGroup.
@@ -154,6 +237,10 @@ pub struct CommitPartition {
 pub struct OffsetFetch {
     /// Group id.
     pub group: String,
+    /// Member that asks (version ≥ 9).
+    pub member: Option<String>,
+    /// Its epoch, or -1.
+    pub epoch: i32,
     /// Topics asked for; `None` = all with a committed offset.
     pub topics: Option<Vec<FetchTopic>>,
     /// An offset that an open transaction is about to change is answered with UNSTABLE_OFFSET_COMMIT.
@@ -209,6 +296,12 @@ impl Request {
                 groups.iter().map(|group| DescribedGroup::failed(group.clone(), error)).collect(),
             ),
             Self::List(_) => Response::List(Listed { error, groups: Vec::new() }),
+            Self::ConsumerHeartbeat(_) | Self::ShareHeartbeat(_) => {
+                Response::ModernHeartbeat(HeartbeatAnswer::failed(error))
+            }
+            Self::ConsumerDescribe(groups) | Self::ShareDescribe(groups) => Response::DescribeModern(
+                groups.iter().map(|group| DescribedModernGroup::failed(group.clone(), error, None)).collect(),
+            ),
             Self::Delete(groups) => {
                 Response::Delete(groups.iter().map(|group| (group.clone(), error)).collect())
             }

@@ -1,6 +1,7 @@
 //! A shard: the groups of one partition of `__consumer_offsets`.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use kafka_codec::messages::GroupMetadataValue;
@@ -9,6 +10,7 @@ use kafka_codec::{EncodeError, ErrorCode};
 use crate::classic::{ClassicGroup, ClassicState, Member, StaticReplacement};
 use crate::config::GroupCoordinatorConfig;
 use crate::error::CoordinatorError;
+use crate::modern::{self, GroupChange, Kind, MemberState, ModernGroup, NoTopics, TopicCatalog};
 use crate::offsets::{CommittedOffset, OffsetStore};
 use crate::output::{Now, Output, Record, RequestId, Ticket};
 use crate::pending::PendingOffsets;
@@ -17,21 +19,37 @@ use crate::reply::{Joined, Left, Reply, Response, Synced};
 use crate::request::{Heartbeat, JoinGroup, LeaveGroup, Request, SyncGroup};
 use crate::timers::{TimerKey, Timers};
 
-/// A group of any type. (KIP-848 consumer groups, share and streams groups become further variants.)
+/// A group of any type.
 #[derive(Clone, Debug)]
 pub(crate) enum Group {
     Classic(ClassicGroup),
+    /// A consumer group (KIP-848) or share group (KIP-932).
+    Modern(ModernGroup),
 }
 
 /// What a shard knows: groups, and their offsets beside them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Tables {
     pub groups: BTreeMap<String, Group>,
     pub offsets: OffsetStore,
     /// Offsets in open transactions.
     pub pending: PendingOffsets,
+    /// The topics of the cluster.
+    pub topics: Arc<dyn TopicCatalog>,
     /// Where the present round of retention goes on.
     pub retention_cursor: Option<String>,
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        Self {
+            groups: BTreeMap::new(),
+            offsets: OffsetStore::default(),
+            pending: PendingOffsets::default(),
+            topics: Arc::new(NoTopics),
+            retention_cursor: None,
+        }
+    }
 }
 
 /// What the log's answer to a record does to the state.
@@ -52,6 +70,14 @@ pub(crate) enum Effect {
     Assigned { group: String, generation: i32, assignments: BTreeMap<String, Bytes> },
     /// Durable: answer the member. Refused: undo.
     StaticReplaced(StaticReplacement),
+    /// Accepted: a consumer or share group changes.
+    Changed { kind: Kind, group: String, change: GroupChange },
+    /// Accepted: the classic group gives way to a consumer group of the same members.
+    Upgraded(String),
+    /// Accepted: a consumer group is a classic one now.
+    Downgraded(Box<ClassicGroup>),
+    /// A consumer group without members gave way to a classic one. Refused: it is back.
+    EmptyReplaced(Box<ModernGroup>),
 }
 
 impl Effect {
@@ -87,6 +113,31 @@ impl Cx<'_> {
 
     pub fn defer(&mut self, to: RequestId, body: Response) {
         self.out.deferred.push(Reply { to, body });
+    }
+
+    /// Adds a change of a consumer or share group.
+    pub fn change(&mut self, group: &ModernGroup, change: GroupChange) {
+        let record = modern::record(group.kind, &group.id, &change);
+        self.record(record, Effect::Changed { kind: group.kind, group: group.id.clone(), change });
+    }
+
+    /// How many records and effects there are, for [`Cx::rewind`].
+    pub fn mark(&self) -> (usize, usize) {
+        (self.out.records.len(), self.effects.len())
+    }
+
+    /// Takes back what was added since.
+    pub fn rewind(&mut self, (records, effects): (usize, usize)) {
+        self.out.records.truncate(records);
+        self.effects.truncate(effects);
+    }
+
+    /// The changes added since.
+    pub fn changes_since(&self, (_, effects): (usize, usize)) -> impl Iterator<Item = &GroupChange> {
+        self.effects.iter().skip(effects).filter_map(|effect| match effect {
+            Effect::Changed { change, .. } => Some(change),
+            _ => None,
+        })
     }
 
     /// Adds a record and what follows from it. A text too long for the format fails the whole event.
@@ -149,8 +200,11 @@ impl GroupShard {
                 self.tables.groups.insert(group, Group::Classic(loaded));
             }
             Parsed::Group { group, value: None } => {
-                self.tables.groups.remove(&group);
+                if let Some(Group::Classic(_)) = self.tables.groups.get(&group) {
+                    self.tables.groups.remove(&group);
+                }
             }
+            Parsed::Modern { kind, group, change } => self.tables.change(kind, group, change)?,
             Parsed::Other => {}
         }
         Ok(())
@@ -160,10 +214,19 @@ impl GroupShard {
     pub fn loaded(&mut self, now: Now) -> Output {
         self.run(now, |tables, cx| {
             for group in tables.groups.values_mut() {
-                let Group::Classic(group) = group;
-                group.touch_all(cx);
-                if group.members.len() > cx.config.group_max_size {
-                    group.prepare_rebalance(cx);
+                match group {
+                    Group::Classic(group) => {
+                        group.touch_all(cx);
+                        // A consumer group that became a classic one has not agreed on an assignment yet.
+                        let is_unsettled = group.leader.is_none() && !group.members.is_empty();
+                        if is_unsettled {
+                            group.leader = group.members.keys().next().cloned();
+                        }
+                        if is_unsettled || group.members.len() > cx.config.group_max_size {
+                            group.prepare_rebalance(cx);
+                        }
+                    }
+                    Group::Modern(group) => group.begin_sessions(cx),
                 }
             }
             let at = cx.now.mono_ms + cx.config.offsets_retention_check_interval_ms;
@@ -187,7 +250,16 @@ impl GroupShard {
             Request::Describe(groups) => tables.describe(id, groups, cx),
             Request::List(filter) => tables.list(id, &filter, cx),
             Request::Delete(groups) => tables.delete_groups(id, groups, cx),
+            Request::ConsumerHeartbeat(beat) => tables.consumer_heartbeat(id, beat, cx),
+            Request::ConsumerDescribe(groups) => tables.describe_modern(id, groups, false, cx),
+            Request::ShareHeartbeat(beat) => tables.share_heartbeat(id, beat, cx),
+            Request::ShareDescribe(groups) => tables.describe_modern(id, groups, true, cx),
         })
+    }
+
+    /// The topics as they are from now on. Groups look at them with their members' next heartbeats.
+    pub fn topics_changed(&mut self, topics: Arc<dyn TopicCatalog>) {
+        self.tables.topics = topics;
     }
 
     /// Topics were deleted: their offsets go too.
@@ -204,11 +276,19 @@ impl GroupShard {
     pub fn tick(&mut self, now: Now) -> Option<Output> {
         let due = self.timers.pop_due(now.mono_ms)?;
         Some(self.run(now, |tables, cx| match due {
-            TimerKey::Session { group, member } => {
-                if let Some(Group::Classic(group)) = tables.groups.get_mut(&group) {
-                    group.session_deadline(&member, cx);
-                }
+            TimerKey::Session { group, member } => match tables.groups.get_mut(&group) {
+                Some(Group::Classic(group)) => group.session_deadline(&member, cx),
+                Some(Group::Modern(_)) => tables.member_deadline(&group, &member, |_| true, cx),
+                None => {}
+            },
+            TimerKey::Revoke { group, member } => {
+                let is_late = |state| state == MemberState::UnrevokedPartitions;
+                tables.member_deadline(&group, &member, is_late, cx);
             }
+            TimerKey::Rejoin { group, member } | TimerKey::SyncMember { group, member } => {
+                tables.member_deadline(&group, &member, |_| true, cx);
+            }
+            TimerKey::Assign { group } => tables.assign_deadline(&group, cx),
             TimerKey::Join { group } => {
                 if let Some(Group::Classic(group)) = tables.groups.get_mut(&group) {
                     group.join_deadline(cx);
@@ -244,7 +324,15 @@ impl GroupShard {
                     self.tables.put_pending(producer_id, (group, topic, partition), value);
                 }
                 Effect::GroupRemoved(group) => self.remove_group(&group),
-                Effect::GroupCreated(_) | Effect::Emptied => {}
+                Effect::GroupCreated(_) | Effect::Emptied | Effect::EmptyReplaced(_) => {}
+                Effect::Changed { kind, group, change } => {
+                    let applied = self.tables.change(kind, group, change);
+                    debug_assert!(applied.is_ok(), "{applied:?}");
+                }
+                Effect::Upgraded(group) => self.give_way(&group),
+                Effect::Downgraded(group) => {
+                    self.tables.groups.insert(group.id.clone(), Group::Classic(*group));
+                }
                 Effect::Assigned { .. } | Effect::StaticReplaced(_) => later.push(effect),
             }
         }
@@ -258,8 +346,10 @@ impl GroupShard {
     pub fn refused(&mut self, output: Output, error: ErrorCode, now: Now) -> Output {
         let effects = self.staged.take().map(|(_, effects)| effects).unwrap_or_default();
         let mut undone = self.run(now, |tables, cx| {
+            let mut restored = None;
             for effect in effects {
                 match effect {
+                    Effect::EmptyReplaced(group) => restored = Some(group),
                     Effect::GroupCreated(id) => {
                         if let Some(Group::Classic(mut group)) = tables.groups.remove(&id) {
                             group.not_created(error, cx);
@@ -279,8 +369,14 @@ impl GroupShard {
                     Effect::Offset { .. }
                     | Effect::PendingOffset { .. }
                     | Effect::GroupRemoved(_)
-                    | Effect::Emptied => {}
+                    | Effect::Emptied
+                    | Effect::Changed { .. }
+                    | Effect::Upgraded(_)
+                    | Effect::Downgraded(_) => {}
                 }
+            }
+            if let Some(group) = restored {
+                tables.groups.insert(group.id.clone(), Group::Modern(*group));
             }
         });
         let failed =
@@ -319,8 +415,10 @@ impl GroupShard {
     pub fn unload(&mut self, error: ErrorCode, now: Now) -> Output {
         self.run(now, |tables, cx| {
             for group in tables.groups.values_mut() {
-                let Group::Classic(group) = group;
-                group.unload(error, cx);
+                // Members of the other groups never wait.
+                if let Group::Classic(group) = group {
+                    group.unload(error, cx);
+                }
             }
         })
     }
@@ -352,6 +450,15 @@ impl GroupShard {
     }
 
     fn remove_group(&mut self, id: &str) {
+        let Some(Group::Classic(group)) = self.tables.groups.get(id) else { return };
+        for member in group.members.keys().chain(&group.pending_join) {
+            self.timers.cancel(&group.session_key(member));
+        }
+        self.give_way(id);
+    }
+
+    /// Forgets a classic group, but not its members' sessions.
+    fn give_way(&mut self, id: &str) {
         let Some(Group::Classic(group)) = self.tables.groups.remove(id) else { return };
         // A group of the same name may come into being, and reach the same generation, before they are durable.
         for (_, effects) in &mut self.in_flight {
@@ -359,7 +466,7 @@ impl GroupShard {
         }
         self.timers.cancel(&group.join_key());
         self.timers.cancel(&group.sync_key());
-        for member in group.members.keys().chain(&group.pending_join) {
+        for member in &group.pending_join {
             self.timers.cancel(&group.session_key(member));
         }
     }
@@ -375,8 +482,36 @@ impl Tables {
         self.offsets.put(group, topic, partition, value);
     }
 
+    /// Applies a change of a consumer or share group; the first one makes the group, in place of a classic one
+    /// without members if there is one.
+    fn change(&mut self, kind: Kind, id: String, change: GroupChange) -> Result<(), CoordinatorError> {
+        let creates = change.creates();
+        match self.groups.get_mut(&id) {
+            Some(Group::Modern(group)) if group.kind == kind => {
+                if matches!(change, GroupChange::Epoch(None)) {
+                    self.groups.remove(&id);
+                } else {
+                    group.apply(change);
+                }
+                return Ok(());
+            }
+            _ if !creates => return Ok(()),
+            Some(Group::Classic(group)) if !group.is(ClassicState::Empty) => {
+                return Err(CoordinatorError::Inconsistent { group: id, why: "of two types" });
+            }
+            Some(Group::Modern(_)) => {
+                return Err(CoordinatorError::Inconsistent { group: id, why: "of two types" });
+            }
+            Some(Group::Classic(_)) | None => {}
+        }
+        let mut group = ModernGroup::new(id.clone(), kind);
+        group.apply(change);
+        self.groups.insert(id, Group::Modern(group));
+        Ok(())
+    }
+
     fn completing(&mut self, group: &str, generation: i32) -> Option<&mut ClassicGroup> {
-        let Group::Classic(group) = self.groups.get_mut(group)?;
+        let Some(Group::Classic(group)) = self.groups.get_mut(group) else { return None };
         (group.is(ClassicState::CompletingRebalance) && group.generation == generation).then_some(group)
     }
 
@@ -391,8 +526,17 @@ impl Tables {
             let answer = Joined::failed(ErrorCode::InvalidSessionTimeout, &join.member);
             return cx.reply(request, Response::Join(answer));
         }
-        if let Some(Group::Classic(group)) = self.groups.get_mut(&join.group) {
-            return group.join(request, join, cx);
+        match self.groups.get_mut(&join.group) {
+            Some(Group::Classic(group)) => return group.join(request, join, cx),
+            Some(Group::Modern(group)) if group.kind == Kind::Share => {
+                let answer = Joined::failed(ErrorCode::InconsistentGroupProtocol, &join.member);
+                return cx.reply(request, Response::Join(answer));
+            }
+            Some(Group::Modern(group)) if !group.members.is_empty() => {
+                return self.join_modern(request, join, cx);
+            }
+            // Without members it may become a classic group, as if it were not there.
+            Some(Group::Modern(_)) | None => {}
         }
         if !join.member.is_empty() {
             let answer = Joined::failed(ErrorCode::UnknownMemberId, &join.member);
@@ -404,6 +548,7 @@ impl Tables {
             let answer = Joined::failed(ErrorCode::InconsistentGroupProtocol, "");
             return cx.reply(request, Response::Join(answer));
         }
+        self.replace_empty(&id, cx);
         let record = records::new_group_record(&id, group.state_since_ms);
         group.join(request, join, cx);
         cx.record(record, Effect::GroupCreated(id.clone()));
@@ -416,6 +561,7 @@ impl Tables {
                 cx.reply(request, Response::Sync(Synced::failed(ErrorCode::InvalidGroupId)));
             }
             Some(Group::Classic(group)) if !group.is(ClassicState::Empty) => group.sync(request, sync, cx),
+            Some(Group::Modern(group)) if group.kind == Kind::Consumer => self.sync_modern(request, sync, cx),
             _ => cx.reply(request, Response::Sync(Synced::failed(ErrorCode::UnknownMemberId))),
         }
     }
@@ -424,7 +570,10 @@ impl Tables {
         let error = match self.groups.get_mut(&beat.group) {
             _ if beat.group.is_empty() => ErrorCode::InvalidGroupId,
             Some(Group::Classic(group)) => group.heartbeat(beat, cx),
-            None => ErrorCode::UnknownMemberId,
+            Some(Group::Modern(group)) if group.kind == Kind::Consumer => {
+                return self.heartbeat_modern(request, beat, cx);
+            }
+            _ => ErrorCode::UnknownMemberId,
         };
         cx.reply(request, Response::Heartbeat(error));
     }
@@ -433,7 +582,8 @@ impl Tables {
         let left = match self.groups.get_mut(&leave.group) {
             _ if leave.group.is_empty() => Left { error: ErrorCode::InvalidGroupId, members: Vec::new() },
             Some(Group::Classic(group)) => group.leave(leave, cx),
-            None => {
+            Some(Group::Modern(group)) if group.kind == Kind::Consumer => self.leave_modern(leave, cx),
+            _ => {
                 let unknown = |(id, instance)| (id, instance, ErrorCode::UnknownMemberId);
                 Left { error: ErrorCode::None, members: leave.members.into_iter().map(unknown).collect() }
             }
@@ -479,8 +629,10 @@ fn load_classic(id: String, value: GroupMetadataValue) -> Result<ClassicGroup, C
             return Err(CoordinatorError::Inconsistent { group: group.id, why: "a member twice" });
         }
     }
-    let led = |leader: &String| group.members.contains_key(leader);
-    group.leader = value.leader.filter(led).or_else(|| group.members.keys().next().cloned());
+    group.leader = match value.leader {
+        Some(leader) if !group.members.contains_key(&leader) => group.members.keys().next().cloned(),
+        leader => leader,
+    };
     group.subscribed_topics = group.compute_subscribed_topics();
     Ok(group)
 }

@@ -11,6 +11,14 @@ pub(crate) enum TimerKey {
     Join { group: String },
     /// Members that joined but never sent SyncGroup are dropped.
     Sync { group: String },
+    /// A member that was told to give partitions up has not confirmed it.
+    Revoke { group: String, member: String },
+    /// A classic member of a consumer group that was told to rejoin has not come.
+    Rejoin { group: String, member: String },
+    /// A classic member of a consumer group that joined has not sent SyncGroup.
+    SyncMember { group: String, member: String },
+    /// The pause between two target assignments is over.
+    Assign { group: String },
     /// Look for offsets and groups that nobody used for the retention time.
     Retention,
 }
@@ -36,6 +44,10 @@ impl Timers {
         if let Some(slot) = self.by_key.remove(key) {
             self.by_time.remove(&slot);
         }
+    }
+
+    pub fn is_armed(&self, key: &TimerKey) -> bool {
+        self.by_key.contains_key(key)
     }
 
     pub fn next_deadline(&self) -> Option<i64> {

@@ -11,6 +11,6 @@ mod sync;
 
 pub use state::ClassicState;
 
-pub(crate) use group::ClassicGroup;
+pub(crate) use group::{CONSUMER_PROTOCOL, ClassicGroup};
 pub(crate) use join::StaticReplacement;
 pub(crate) use member::Member;

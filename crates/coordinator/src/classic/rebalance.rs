@@ -155,6 +155,14 @@ impl ClassicGroup {
         self.transition(ClassicState::Dead, cx.now.wall_ms);
     }
 
+    /// The group changes its protocol: everybody who waits is to join again.
+    pub fn send_back(&mut self, cx: &mut Cx<'_>) {
+        for id in self.member_ids() {
+            self.answer_join(&id, Joined::failed(ErrorCode::RebalanceInProgress, &id), cx);
+            self.answer_sync(&id, crate::reply::Synced::failed(ErrorCode::RebalanceInProgress), cx);
+        }
+    }
+
     /// The group's first record was refused: the group never was.
     pub fn not_created(&mut self, error: ErrorCode, cx: &mut Cx<'_>) {
         for id in self.member_ids() {

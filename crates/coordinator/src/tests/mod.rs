@@ -6,23 +6,34 @@
 //! static member), `commit LABEL [member= gen=] TOPIC/PARTITION@OFFSET…`, `fetch LABEL [TOPIC/PARTITION…]`,
 //! `drop-offsets LABEL TOPIC/PARTITION…`, `describe LABEL GROUP…`, `list LABEL [states= types=]`,
 //! `delete LABEL GROUP…`, `topics-deleted TOPIC…`, `wait MS`, `hold` / `durable` (records stay undurable between),
-//! `refuse ERROR` (of the next append), `state`, `restart`, `max-size N`, `delay MS`.
+//! `refuse ERROR` (of the next append), `state`, `restart`, `max-size N`, `delay MS`, `topics NAME:PARTITIONS…`,
+//! `consumer LABEL MEMBER epoch= [topics= regex= owned=t/0,… instance= assignor= rebalance= full=]` (a heartbeat;
+//! topics and the rest are said when joining), `consumer-describe LABEL GROUP…`, `share LABEL MEMBER epoch= [topics=]`,
+//! `share-describe LABEL GROUP…`, `policy NAME`.
 
 mod admin;
+mod consumer;
+mod consumer_random;
 mod failures;
+mod migration;
+mod migration_random;
 mod offsets;
 mod random;
 mod rebalance;
 mod records;
+mod share;
 mod static_members;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Write;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use kafka_codec::ErrorCode;
+use kafka_codec::messages::ConsumerProtocolAssignment;
+use kafka_codec::{ErrorCode, Message};
 
 use crate::classic::ClassicState;
+use crate::modern::GroupChange;
 use crate::records::{Parsed, parse};
 use crate::shard::Group;
 use crate::*;
@@ -58,11 +69,47 @@ struct Bench {
     held: VecDeque<(Ticket, Vec<Reply>)>,
     refuse: Option<ErrorCode>,
     transcript: String,
+    catalog: Topics,
+}
+
+/// Topics by name; the id of a topic is made of its name's first letter.
+#[derive(Clone, Debug, Default)]
+struct Topics {
+    version: i64,
+    topics: BTreeMap<String, i32>,
+}
+
+fn named_id(name: &str) -> Uuid {
+    Uuid([name.as_bytes()[0]; 16])
+}
+
+impl TopicCatalog for Topics {
+    fn version(&self) -> i64 {
+        self.version
+    }
+
+    fn by_name(&self, name: &str) -> Option<Topic> {
+        let partitions = *self.topics.get(name)?;
+        Some(Topic { id: named_id(name), name: name.into(), partitions })
+    }
+
+    fn by_id(&self, id: Uuid) -> Option<Topic> {
+        let name = self.topics.keys().find(|name| named_id(name) == id)?;
+        self.by_name(name)
+    }
+
+    fn for_each_name(&self, see: &mut dyn FnMut(&str)) {
+        self.topics.keys().for_each(|name| see(name));
+    }
 }
 
 impl Bench {
     fn new() -> Self {
-        let config = GroupCoordinatorConfig { initial_rebalance_delay_ms: 0, ..Default::default() };
+        let config = GroupCoordinatorConfig {
+            initial_rebalance_delay_ms: 0,
+            consumer_assignment_interval_ms: 0,
+            ..Default::default()
+        };
         let mut bench = Self {
             shard: GroupShard::new(config.clone()),
             config,
@@ -74,6 +121,7 @@ impl Bench {
             held: VecDeque::new(),
             refuse: None,
             transcript: String::new(),
+            catalog: Topics::default(),
         };
         let out = bench.shard.loaded(bench.now);
         bench.perform(out);
@@ -90,15 +138,69 @@ impl Bench {
         for (offset, record) in self.log.iter().enumerate() {
             self.shard.replay(offset as i64, &record.key, record.value.as_deref()).unwrap();
         }
+        self.shard.topics_changed(Arc::new(self.catalog.clone()));
         let out = self.shard.loaded(self.now);
         self.perform(out);
+    }
+
+    fn consumer_beat(
+        &mut self,
+        words: &[&str],
+        options: &HashMap<&str, &str>,
+        group: String,
+        instance: Option<String>,
+    ) -> ConsumerHeartbeat {
+        self.fresh += 1;
+        let number =
+            |name: &str, default: i32| options.get(name).map_or(default, |text| text.parse().unwrap());
+        let epoch = number("epoch", 0);
+        let list = |text: &str| -> Vec<String> {
+            text.split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect()
+        };
+        let is_full = epoch == 0 || options.contains_key("full");
+        let regex = options.get("regex").map(|regex| (*regex).to_owned());
+        let topics = match options.get("topics") {
+            Some(topics) => Some(list(topics)),
+            None => (is_full && regex.is_none()).then(|| vec!["t".to_owned()]),
+        };
+        let owned = match options.get("owned") {
+            Some(owned) => {
+                let mut assignment = Assignment::new();
+                for place in list(owned) {
+                    let (topic, partition) = place.split_once('/').unwrap();
+                    assignment.entry(named_id(topic)).or_default().insert(partition.parse().unwrap());
+                }
+                Some(assignment)
+            }
+            None => is_full.then(Assignment::new),
+        };
+        ConsumerHeartbeat {
+            group,
+            member: words.get(1).map(|member| (*member).to_owned()).unwrap_or_default(),
+            member_id_required: true,
+            epoch,
+            instance,
+            rack: None,
+            rebalance_timeout_ms: if is_full { number("rebalance", 60_000) } else { -1 },
+            topics,
+            regex,
+            assignor: options.get("assignor").map(|name| (*name).to_owned()),
+            owned,
+            client_id: "client".into(),
+            client_host: "/127.0.0.1".into(),
+            fresh_id: self.fresh.to_string(),
+            settings: GroupSettings {
+                assignment_interval_ms: number("interval", 0),
+                ..GroupSettings::default()
+            },
+        }
     }
 
     fn run(&mut self, event: &str) {
         let mut words = event.split_whitespace();
         let verb = words.next().unwrap();
         let (options, words): (Vec<&str>, Vec<&str>) =
-            words.partition(|word| word.contains('=') && !word.contains('/'));
+            words.partition(|word| word.contains('=') && (word.starts_with("owned=") || !word.contains('/')));
         let options: HashMap<&str, &str> =
             options.iter().filter_map(|option| option.split_once('=')).collect();
         let option = |name: &str, default: &str| (*options.get(name).unwrap_or(&default)).to_owned();
@@ -186,6 +288,8 @@ impl Bench {
             "fetch" => Request::OffsetFetch(OffsetFetch {
                 require_stable: number("stable", 0) != 0,
                 group,
+                member: options.get("member").map(|member| (*member).to_owned()),
+                epoch: number("gen", -1) as i32,
                 topics: (words.len() > 1).then(|| {
                     let topic = |(name, partitions)| FetchTopic {
                         name,
@@ -202,6 +306,27 @@ impl Bench {
                     option(name, "").split(',').filter(|s| !s.is_empty()).map(str::to_owned).collect()
                 };
                 Request::List(ListGroups { states: filter("states"), types: filter("types") })
+            }
+            "consumer" => Request::ConsumerHeartbeat(self.consumer_beat(&words, &options, group, instance)),
+            "share" => {
+                let epoch = number("epoch", 0) as i32;
+                let topics = options.get("topics").copied().or((epoch == 0).then_some("t"));
+                Request::ShareHeartbeat(ShareHeartbeat {
+                    group,
+                    member: words[1].to_owned(),
+                    epoch,
+                    rack: None,
+                    topics: topics.map(|topics| topics.split(',').map(str::to_owned).collect()),
+                    client_id: "client".into(),
+                    client_host: "/127.0.0.1".into(),
+                    settings: GroupSettings { assignment_interval_ms: 0, ..GroupSettings::default() },
+                })
+            }
+            "share-describe" => {
+                Request::ShareDescribe(words[1..].iter().map(|word| (*word).to_owned()).collect())
+            }
+            "consumer-describe" => {
+                Request::ConsumerDescribe(words[1..].iter().map(|word| (*word).to_owned()).collect())
             }
             "delete" => Request::Delete(words[1..].iter().map(|word| (*word).to_owned()).collect()),
             _ => return self.command(verb, &words),
@@ -243,6 +368,28 @@ impl Bench {
                 lines.iter().for_each(|line| self.say(line));
             }
             "restart" => self.restart(),
+            "topics" => {
+                let topics = words.iter().map(|word| {
+                    let (name, count) = word.split_once(':').unwrap();
+                    (name.to_owned(), count.parse().unwrap())
+                });
+                let version = self.catalog.version + 1;
+                self.catalog = Topics { version, topics: topics.collect() };
+                self.shard.topics_changed(Arc::new(self.catalog.clone()));
+            }
+            "policy" => {
+                self.config.migration = match words[0] {
+                    "disabled" => MigrationPolicy::Disabled,
+                    "upgrade" => MigrationPolicy::Upgrade,
+                    "downgrade" => MigrationPolicy::Downgrade,
+                    _ => MigrationPolicy::Bidirectional,
+                };
+                self.restart();
+            }
+            "max-consumers" => {
+                self.config.consumer_max_size = words[0].parse().unwrap();
+                self.restart();
+            }
             "unload" => {
                 let out = self.shard.unload(ErrorCode::NotCoordinator, self.now);
                 self.perform(out);
@@ -354,13 +501,34 @@ fn show_record(record: &Record) -> String {
             let members: Vec<String> = value
                 .members
                 .iter()
-                .map(|m| format!("{}:{}", m.member_id, String::from_utf8_lossy(&m.assignment)))
+                .map(|m| format!("{}:{}", m.member_id, show_bytes(&m.assignment)))
                 .collect();
             format!("+ group {group} gen={} [{}]", value.generation, members.join(" "))
         }
         Parsed::Group { group, value: None } => format!("- group {group}"),
+        Parsed::Modern { group, change, .. } => format!("{group}: {}", show_change(&change)),
         Parsed::Other => "other".into(),
     }
+}
+
+/// An assignment: the text of the script's leader, or what the coordinator wrote for a classic member.
+fn show_bytes(bytes: &[u8]) -> String {
+    if bytes.first() != Some(&0) {
+        return String::from_utf8_lossy(bytes).into_owned();
+    }
+    let mut reader = kafka_codec::wire::Reader::new(bytes);
+    let version = reader.i16().unwrap();
+    let assignment = ConsumerProtocolAssignment::decode(&mut reader, version).unwrap();
+    let places = assignment
+        .assigned_partitions
+        .iter()
+        .flat_map(|topic| topic.partitions.iter().map(|index| format!("{}/{index}", topic.topic)));
+    format!("<{}>", places.collect::<Vec<_>>().join(" "))
+}
+
+fn named(assignment: &NamedAssignment) -> String {
+    let topics = assignment.values().map(|(name, partitions)| format!("{name}{partitions:?}"));
+    topics.collect::<Vec<_>>().join(" ")
 }
 
 fn show_offset(value: &CommittedOffset) -> String {
@@ -374,8 +542,78 @@ fn show_offset(value: &CommittedOffset) -> String {
     text
 }
 
+fn show_assignment(assignment: &Assignment) -> String {
+    let places: Vec<String> = assignment
+        .iter()
+        .flat_map(|(topic, partitions)| {
+            partitions.iter().map(|index| format!("{}{index}", char::from(topic.0[0])))
+        })
+        .collect();
+    places.join(" ")
+}
+
+fn show_change(change: &GroupChange) -> String {
+    use crate::modern::plain;
+    match change {
+        GroupChange::Epoch(Some((epoch, _))) => format!("epoch {epoch}"),
+        GroupChange::Epoch(None) => "- epoch".into(),
+        GroupChange::PartitionMetadata => "- metadata".into(),
+        GroupChange::Member(id, Some(metadata)) => {
+            let topics: Vec<&str> = metadata.topics.iter().map(String::as_str).collect();
+            let mut text = format!("member {id} [{}]", topics.join(" "));
+            if let Some(regex) = &metadata.regex {
+                write!(text, " /{regex}/").unwrap();
+            }
+            if let Some(instance) = &metadata.instance {
+                write!(text, " @{instance}").unwrap();
+            }
+            if metadata.classic.is_some() {
+                text.push_str(" classic");
+            }
+            text
+        }
+        GroupChange::Member(id, None) => format!("- member {id}"),
+        GroupChange::TargetEpoch(Some((epoch, _))) => format!("target epoch {epoch}"),
+        GroupChange::TargetEpoch(None) => "- target epoch".into(),
+        GroupChange::Target(id, Some(target)) => format!("target {id} [{}]", show_assignment(target)),
+        GroupChange::Target(id, None) => format!("- target {id}"),
+        GroupChange::Current(id, Some(current)) => {
+            let mut text =
+                format!("{id} at {} [{}]", current.epoch, show_assignment(&plain(&current.assigned)));
+            if !current.pending_revocation.is_empty() {
+                write!(text, " gives [{}]", show_assignment(&plain(&current.pending_revocation))).unwrap();
+            }
+            text
+        }
+        GroupChange::Current(id, None) => format!("- {id}"),
+        GroupChange::Regex(regex, Some(resolved)) => {
+            let topics: Vec<&str> = resolved.topics.iter().map(String::as_str).collect();
+            format!("/{regex}/ is [{}]", topics.join(" "))
+        }
+        GroupChange::Regex(regex, None) => format!("- /{regex}/"),
+        GroupChange::ShareState(_) => "share state".into(),
+    }
+}
+
 fn show_group(group: &Group) -> String {
-    let Group::Classic(group) = group;
+    let group = match group {
+        Group::Classic(group) => group,
+        Group::Modern(group) => {
+            let members: Vec<String> = group
+                .members
+                .values()
+                .map(|member| format!("{}@{}", member.id, member.current.epoch))
+                .collect();
+            let state = group.state().as_str();
+            return format!(
+                "{} {state} epoch={}/{} [{}]",
+                group.id,
+                group.epoch,
+                group.target_epoch,
+                members.join(" ")
+            );
+        }
+    };
     let members: Vec<&str> = group.members.keys().map(String::as_str).collect();
     format!(
         "{} {} gen={} protocol={} leader={} members=[{}] pending={}",
@@ -411,9 +649,7 @@ fn show_reply(body: &Response) -> String {
             )
         }
         Response::Sync(synced) if synced.error != ErrorCode::None => synced.error.name().into(),
-        Response::Sync(synced) => {
-            format!("assigned {}", String::from_utf8_lossy(&synced.assignment)).trim_end().into()
-        }
+        Response::Sync(synced) => format!("assigned {}", show_bytes(&synced.assignment)).trim_end().into(),
         Response::Heartbeat(error) => error.name().into(),
         Response::Leave(left) => {
             let each: Vec<String> = left
@@ -495,6 +731,46 @@ fn show_reply(body: &Response) -> String {
                 })
                 .collect();
             format!("listed {}", each.join(" ")).trim_end().into()
+        }
+        Response::ModernHeartbeat(answer) if answer.error != ErrorCode::None => answer.error.name().into(),
+        Response::ModernHeartbeat(answer) => {
+            let mut text = format!("{} at {}", answer.member.as_deref().unwrap_or("-"), answer.epoch);
+            if let Some(assignment) = &answer.assignment {
+                write!(text, " has [{}]", show_assignment(assignment)).unwrap();
+            }
+            text
+        }
+        Response::DescribeModern(groups) => {
+            let each: Vec<String> = groups
+                .iter()
+                .map(|group| {
+                    if group.error != ErrorCode::None {
+                        return format!("{} {}", group.group, group.error.name());
+                    }
+                    let members: Vec<String> = group
+                        .members
+                        .iter()
+                        .map(|m| {
+                            format!(
+                                "{}@{} [{}]->[{}]",
+                                m.member,
+                                m.epoch,
+                                named(&m.assignment),
+                                named(&m.target)
+                            )
+                        })
+                        .collect();
+                    let (epoch, target) = (group.epoch, group.target_epoch);
+                    format!(
+                        "{} {} {epoch}/{target} {} {}",
+                        group.group,
+                        group.state,
+                        group.assignor,
+                        members.join("; ")
+                    )
+                })
+                .collect();
+            format!("described {}", each.join("; ")).trim_end().into()
         }
         Response::Delete(groups) => {
             let each: Vec<String> =

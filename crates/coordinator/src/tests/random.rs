@@ -288,7 +288,13 @@ impl Model {
             }
             Event::Fetch => self.ask(
                 0,
-                Request::OffsetFetch(OffsetFetch { group: "g".into(), topics: None, require_stable: false }),
+                Request::OffsetFetch(OffsetFetch {
+                    group: "g".into(),
+                    member: None,
+                    epoch: -1,
+                    topics: None,
+                    require_stable: false,
+                }),
             ),
             Event::Describe => self.ask(0, Request::Describe(vec!["g".into(), "none".into()])),
             Event::DropOffsets => {
@@ -324,7 +330,8 @@ impl Model {
         assert_eq!(self.shard.tables.offsets, replayed.tables.offsets, "offsets differ from the records");
         let groups = |shard: &GroupShard| shard.tables.groups.keys().cloned().collect::<BTreeSet<_>>();
         assert_eq!(groups(&self.shard), groups(&replayed), "groups differ from the records");
-        for (id, Group::Classic(group)) in &self.shard.tables.groups {
+        for (id, group) in &self.shard.tables.groups {
+            let Group::Classic(group) = group else { panic!("{group:?}") };
             self.check_group(group);
             let Some(Group::Classic(stored)) = replayed.tables.groups.get(id) else { continue };
             if group.is(ClassicState::Stable) {
