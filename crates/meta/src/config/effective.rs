@@ -18,6 +18,8 @@ pub enum ConfigSource {
     StaticBroker,
     /// Built in.
     Default,
+    /// Set on the group.
+    Group,
 }
 
 impl ConfigSource {
@@ -29,6 +31,7 @@ impl ConfigSource {
             Self::DynamicDefaultBroker => 3,
             Self::StaticBroker => 4,
             Self::Default => 5,
+            Self::Group => 8,
         }
     }
 }
@@ -169,6 +172,23 @@ impl BrokerProperties {
     /// A text setting; `None` = null.
     pub fn text(&self, name: &str) -> Option<String> {
         self.value(name).map(|value| value.trim().to_owned())
+    }
+
+    /// The value of a group key, given what is set on the group.
+    pub fn effective_group(&self, def: &ConfigDef, own: &BTreeMap<String, String>) -> Effective {
+        let mut synonyms = Vec::new();
+        if let Some(value) = own.get(def.name) {
+            let value = Some(value.clone());
+            synonyms.push(Synonym { name: def.name.to_owned(), value, source: ConfigSource::Group });
+        }
+        synonyms.extend(def.synonym.map(|broker_key| self.places(broker_key)).unwrap_or_default());
+        match synonyms.first() {
+            Some(winner) => Effective { value: winner.value.clone(), source: winner.source, synonyms },
+            None => {
+                let value = def.default.map(str::to_owned);
+                Effective { value, source: ConfigSource::Default, synonyms }
+            }
+        }
     }
 
     /// The value of a topic key, given what is set on the topic.

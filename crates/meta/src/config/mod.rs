@@ -3,6 +3,7 @@
 mod broker_table;
 mod definition;
 mod effective;
+mod group_table;
 mod topic_table;
 
 pub use definition::{ConfigDef, ConfigType, Update, Validator, split_list};
@@ -16,6 +17,16 @@ pub fn topic_configs() -> &'static [ConfigDef] {
 /// All broker configurations, sorted by name.
 pub fn broker_configs() -> &'static [ConfigDef] {
     broker_table::BROKER_CONFIGS
+}
+
+/// All group configurations, sorted by name.
+pub fn group_configs() -> &'static [ConfigDef] {
+    group_table::GROUP_CONFIGS
+}
+
+/// Looks a group configuration up.
+pub fn group_config(name: &str) -> Option<&'static ConfigDef> {
+    find(group_configs(), name)
 }
 
 /// Looks a topic configuration up.

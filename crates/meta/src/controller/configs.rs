@@ -6,7 +6,7 @@ use kafka_codec::ErrorCode;
 use kafka_codec::messages::ConfigRecord;
 
 use crate::config::{
-    BrokerProperties, ConfigDef, ConfigType, Update, broker_config, split_list, topic_config,
+    BrokerProperties, ConfigDef, ConfigType, Update, broker_config, group_config, split_list, topic_config,
 };
 use crate::image::{ConfigResourceKind, Image};
 use crate::{MetaError, MetaRecord};
@@ -111,8 +111,15 @@ pub fn alter_configs(
             }
             broker_config
         }
-        ConfigResourceKind::ClientMetrics | ConfigResourceKind::Group => {
-            let message = "Configurations of groups and client metrics are not supported by this broker.";
+        ConfigResourceKind::Group => {
+            if change.name.is_empty() {
+                let message = "Default group resources are not allowed.";
+                return Err(MetaError::refused(ErrorCode::InvalidRequest, message));
+            }
+            group_config
+        }
+        ConfigResourceKind::ClientMetrics => {
+            let message = "Configurations of client metrics are not supported by this broker.";
             return Err(MetaError::refused(ErrorCode::InvalidRequest, message));
         }
     };
@@ -127,16 +134,23 @@ pub fn alter_configs(
         check_key(change.kind, key, def, &change.name)?;
         let inherited = def.and_then(|def| match change.kind {
             ConfigResourceKind::Topic => properties.effective_topic(def, &BTreeMap::new()).value,
+            ConfigResourceKind::Group => properties.effective_group(def, &BTreeMap::new()).value,
             _ => properties.effective(def).value,
         });
         let before = now.get(key).cloned().or(inherited).unwrap_or_default();
         let new = new_value(key, *op, value.as_deref(), def, &before)?;
         if let (Some(def), Some(new)) = (def, &new) {
             def.check(new).map_err(invalid)?;
+            if change.kind == ConfigResourceKind::Group {
+                check_group_limits(def, new, properties)?;
+            }
         }
         if now.get(key) != new.as_ref() {
             records.push(record(change, key, new));
         }
+    }
+    if change.kind == ConfigResourceKind::Group {
+        check_group_timeouts(&now, &records, properties)?;
     }
     if change.replace {
         for key in now.keys().filter(|key| !seen.contains(key.as_str())) {
@@ -144,6 +158,46 @@ pub fn alter_configs(
         }
     }
     Ok(records)
+}
+
+/// A group's value must lie between the broker's `group.….min.…` and `group.….max.…`.
+fn check_group_limits(def: &ConfigDef, value: &str, properties: &BrokerProperties) -> Result<(), MetaError> {
+    let Some((kind, rest)) = def.name.split_once('.') else { return Ok(()) };
+    let value: i64 = value.trim().parse().unwrap_or(0);
+    let (least, most) = (format!("group.{kind}.min.{rest}"), format!("group.{kind}.max.{rest}"));
+    if broker_config(&least).is_some() && value < properties.long(&least) {
+        return Err(invalid(format!("{} must be greater than or equal to {least}", def.name)));
+    }
+    if broker_config(&most).is_some() && value > properties.long(&most) {
+        return Err(invalid(format!("{} must be less than or equal to {most}", def.name)));
+    }
+    Ok(())
+}
+
+/// A session must outlast the pause between heartbeats.
+fn check_group_timeouts(
+    now: &BTreeMap<String, String>,
+    records: &[MetaRecord],
+    properties: &BrokerProperties,
+) -> Result<(), MetaError> {
+    let mut after = now.clone();
+    for record in records {
+        if let MetaRecord::Config(record) = record {
+            match &record.value {
+                Some(value) => after.insert(record.name.clone(), value.clone()),
+                None => after.remove(&record.name),
+            };
+        }
+    }
+    let of = |key: &str| -> i64 {
+        let own = after.get(key).and_then(|text| text.trim().parse().ok());
+        own.unwrap_or_else(|| properties.long(&format!("group.{key}")))
+    };
+    let (session, pause) = ("consumer.session.timeout.ms", "consumer.heartbeat.interval.ms");
+    if of(session) <= of(pause) {
+        return Err(invalid(format!("{session} must be greater than {pause}")));
+    }
+    Ok(())
 }
 
 fn check_key(
@@ -154,6 +208,7 @@ fn check_key(
 ) -> Result<(), MetaError> {
     match (kind, def) {
         (ConfigResourceKind::Topic, None) => Err(unknown_topic_key(key)),
+        (ConfigResourceKind::Group, None) => Err(invalid(format!("Unknown group config name: {key}"))),
         (ConfigResourceKind::Broker, Some(def)) => match def.update {
             Update::ReadOnly => Err(MetaError::refused(
                 ErrorCode::InvalidRequest,
