@@ -6,7 +6,9 @@ use kafka_codec::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
 };
 use kafka_codec::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
-use meta::config::{ConfigDef, ConfigSource, Effective, Synonym, Update, broker_configs, topic_configs};
+use meta::config::{
+    ConfigDef, ConfigSource, Effective, Synonym, Update, broker_configs, group_configs, topic_configs,
+};
 use meta::{ConfigResourceKind, controller};
 
 use crate::context::Context;
@@ -92,7 +94,17 @@ fn describe(
             ErrorCode::InvalidRequest,
             format!("Unexpected broker id, expected {node_id} or empty string, but received {name}"),
         )),
-        Some(ConfigResourceKind::ClientMetrics | ConfigResourceKind::Group) => Ok(Vec::new()),
+        Some(ConfigResourceKind::Group) => {
+            if name.is_empty() {
+                return Err((ErrorCode::InvalidRequest, "Group name must not be empty".to_owned()));
+            }
+            let own = state.image.configs(ConfigResourceKind::Group, name);
+            let entries = group_configs().iter().filter(|def| wanted(def.name));
+            Ok(entries
+                .map(|def| entry(def, state.properties.effective_group(def, &own), false, wishes))
+                .collect())
+        }
+        Some(ConfigResourceKind::ClientMetrics) => Ok(Vec::new()),
         None if resource.resource_type == BROKER_LOGGER => Ok(Vec::new()),
         None => {
             Err((ErrorCode::InvalidRequest, format!("Unsupported resource type: {}", resource.resource_type)))

@@ -9,7 +9,7 @@ use kafka_codec::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
 use crate::context::Context;
 
 /// READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS and ALTER_CONFIGS as bits: all that can be done to a group.
-const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
+pub(super) const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 
 pub(crate) async fn handle(ctx: Context, request: DescribeGroupsRequest) -> DescribeGroupsResponse {
     let with_operations = request.include_authorized_operations;

@@ -5,6 +5,8 @@ pub(crate) mod add_partitions_to_txn;
 pub(crate) mod alter_configs;
 pub(crate) mod alter_partition_reassignments;
 pub(crate) mod api_versions;
+pub(crate) mod consumer_group_describe;
+pub(crate) mod consumer_group_heartbeat;
 pub(crate) mod create_acls;
 pub(crate) mod create_partitions;
 pub(crate) mod create_topics;
@@ -108,6 +110,8 @@ const OFFERED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::DescribeProducers, 0, 0),
     (ApiKey::DescribeTransactions, 0, 0),
     (ApiKey::ListTransactions, 0, 2),
+    (ApiKey::ConsumerGroupHeartbeat, 0, 1),
+    (ApiKey::ConsumerGroupDescribe, 0, 1),
     (ApiKey::DescribeTopicPartitions, 0, 0),
 ];
 
@@ -172,6 +176,8 @@ pub(crate) fn route(call: Call) -> Result<Handling, DecodeError> {
         ApiKey::DescribeQuorum => call.serial(describe_quorum::handle),
         ApiKey::DescribeProducers => call.serial(describe_producers::handle),
         ApiKey::ListTransactions => call.serial(list_transactions::handle),
+        ApiKey::ConsumerGroupHeartbeat => call.serial(consumer_group_heartbeat::handle),
+        ApiKey::ConsumerGroupDescribe => call.serial(consumer_group_describe::handle),
         other => Err(DecodeError::UnknownKey { what: "API key", key: i32::from(other.as_i16()) }),
     }
 }

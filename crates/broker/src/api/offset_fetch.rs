@@ -37,6 +37,7 @@ pub(crate) async fn handle(ctx: Context, request: OffsetFetchRequest) -> OffsetF
     };
     let group = OffsetFetchRequestGroup {
         group_id: request.group_id,
+        member_epoch: -1,
         topics: request.topics.map(|topics| topics.into_iter().map(by_name).collect()),
         ..OffsetFetchRequestGroup::default()
     };
@@ -66,7 +67,13 @@ async fn fetch_group(
     let known = wanted
         .as_ref()
         .map(|wanted| wanted.iter().filter_map(|topic| topic.as_ref().ok()).cloned().collect());
-    let fetch = OffsetFetch { group: asked.group_id.clone(), topics: known, require_stable };
+    let fetch = OffsetFetch {
+        group: asked.group_id.clone(),
+        member: asked.member_id,
+        epoch: asked.member_epoch,
+        topics: known,
+        require_stable,
+    };
     let fetched = match ctx.node.groups.ask(&asked.group_id, Request::OffsetFetch(fetch)).await {
         Some(Response::OffsetFetch(fetched)) => fetched,
         _ => Fetched { error: ErrorCode::CoordinatorNotAvailable, topics: Vec::new() },

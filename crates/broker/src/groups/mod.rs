@@ -3,23 +3,28 @@
 //! Every partition of `__consumer_offsets` has a [`Shard`]: a lock around its state machine, and a task that waits
 //! for durability and deadlines. A shard answers nothing but "loading" until it has read its partition.
 
+mod catalog;
 mod load;
+pub(crate) mod settings;
 mod shard;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use coordinator::{ErrorCode, GroupCoordinatorConfig, Listed, Now, Request, Response};
+use coordinator::{
+    ErrorCode, GroupCoordinatorConfig, Listed, MigrationPolicy, Now, Request, Response, TopicCatalog,
+};
 use futures_util::future::join_all;
 use meta::MetaError;
-use meta::config::BrokerProperties;
+use meta::config::{BrokerProperties, split_list};
 use meta::controller::{self, NewTopic};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{oneshot, watch};
 
 use crate::node::{Node, random_uuid};
 use crate::replica::TopicReplicas;
+use catalog::Catalog;
 use shard::Shard;
 
 /// Where groups and offsets are kept.
@@ -210,6 +215,10 @@ impl Groups {
             known = now;
             let groups = &node.groups;
             groups.open(&node);
+            let catalog: Arc<dyn TopicCatalog> = Arc::new(Catalog(node.state()));
+            for shard in &groups.shards.read().by_partition {
+                shard.topics_changed(&catalog);
+            }
             if !deleted.is_empty() {
                 let shards = Arc::clone(&groups.shards.read());
                 for shard in &shards.by_partition {
@@ -259,8 +268,40 @@ fn coordinator_config(properties: &BrokerProperties) -> GroupCoordinatorConfig {
         offset_metadata_bytes_max: size("offset.metadata.max.bytes"),
         offsets_retention_ms: i64::from(properties.int("offsets.retention.minutes")) * 60_000,
         offsets_retention_check_interval_ms: properties.long("offsets.retention.check.interval.ms").max(1),
+        consumer_assignors: assignors(properties),
+        consumer_max_size: size("group.consumer.max.size"),
+        consumer_session_timeout_ms: properties.int("group.consumer.session.timeout.ms"),
+        consumer_assignment_interval_ms: properties.int("group.consumer.assignment.interval.ms"),
+        migration: match properties.text("group.consumer.migration.policy").as_deref() {
+            Some(policy) if policy.eq_ignore_ascii_case("disabled") => MigrationPolicy::Disabled,
+            Some(policy) if policy.eq_ignore_ascii_case("upgrade") => MigrationPolicy::Upgrade,
+            Some(policy) if policy.eq_ignore_ascii_case("downgrade") => MigrationPolicy::Downgrade,
+            _ => MigrationPolicy::Bidirectional,
+        },
+        share_max_size: size("group.share.max.size"),
+        share_session_timeout_ms: properties.int("group.share.session.timeout.ms"),
         ..GroupCoordinatorConfig::default()
     }
+}
+
+/// Assignors of consumer groups that are offered: those named that there are, by their names here or in Kafka.
+fn assignors(properties: &BrokerProperties) -> Vec<String> {
+    let named = properties.text("group.consumer.assignors").unwrap_or_default();
+    let known = split_list(&named).filter_map(|name| match name.rsplit('.').next() {
+        Some("uniform" | "UniformAssignor") => Some("uniform".to_owned()),
+        Some("range" | "RangeAssignor") => Some("range".to_owned()),
+        _ => {
+            tracing::warn!(assignor = name, "there is no such assignor of consumer groups");
+            None
+        }
+    });
+    let mut assignors: Vec<String> = Vec::new();
+    for name in known {
+        if !assignors.contains(&name) {
+            assignors.push(name);
+        }
+    }
+    if assignors.is_empty() { GroupCoordinatorConfig::default().consumer_assignors } else { assignors }
 }
 
 fn offsets_topic(properties: &BrokerProperties) -> NewTopic {

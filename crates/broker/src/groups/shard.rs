@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use coordinator::{
     ErrorCode, GroupCoordinatorConfig, GroupShard, Now, Output, Reply, Request, RequestId, Response, Ticket,
+    TopicCatalog,
 };
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, OptionFuture};
@@ -14,6 +15,7 @@ use log::{AppendBatches, Appended, LogError};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
 
+use super::catalog::Catalog;
 use super::load;
 use crate::node::Node;
 use crate::replica::Partition;
@@ -112,6 +114,13 @@ impl Shard {
         }
     }
 
+    /// The topics as they are from now on.
+    pub(super) fn topics_changed(&self, topics: &Arc<dyn TopicCatalog>) {
+        if let Phase::Open(open) = &mut *self.phase.lock() {
+            open.machine.topics_changed(Arc::clone(topics));
+        }
+    }
+
     /// Forgets the offsets of deleted topics. (One that is still loading keeps them until they expire; an offset of
     /// another topic id is never given out.)
     pub(super) fn topics_deleted(&self, topics: &[String], now: Now) {
@@ -171,7 +180,12 @@ impl Shard {
     pub(super) async fn run(self: Arc<Self>, node: Arc<Node>, mut stop: watch::Receiver<bool>) {
         let groups = &node.groups;
         match self.load().await {
-            Ok(machine) => self.begin(machine, groups.now()),
+            Ok(mut machine) => {
+                // What changes while this shard opens is told to it by whoever watches the topics.
+                machine.topics_changed(Arc::new(Catalog(node.state())));
+                self.begin(machine, groups.now());
+                self.topics_changed(&(Arc::new(Catalog(node.state())) as Arc<dyn TopicCatalog>));
+            }
             Err(error) => {
                 tracing::error!(
                     topic = %self.partition.topic, partition = self.partition.index, %error,

@@ -5,6 +5,7 @@
 
 mod configs;
 mod connections;
+mod consumer_groups;
 mod door;
 mod faults;
 mod groups;

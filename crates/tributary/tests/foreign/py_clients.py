@@ -107,10 +107,11 @@ def librdkafka_idempotent_producer():
 
 @test
 def librdkafka_group_moves_partitions_and_keeps_offsets():
-    for strategy in ["range", "cooperative-sticky"]:
+    classic = [{"partition.assignment.strategy": strategy, "session.timeout.ms": 6000}
+               for strategy in ["range", "cooperative-sticky"]]
+    for protocol in classic + [{"group.protocol": "consumer"}, {"group.protocol": "consumer", "group.remote.assignor": "range"}]:
         topic, group = create(name("grp"), 4), name("group")
-        conf = {"bootstrap.servers": a.kafka, "group.id": group, "auto.offset.reset": "earliest",
-                "partition.assignment.strategy": strategy, "session.timeout.ms": 6000}
+        conf = {"bootstrap.servers": a.kafka, "group.id": group, "auto.offset.reset": "earliest", **protocol}
         one, two = ck.Consumer(conf), ck.Consumer(conf)
         one.subscribe([topic])
         until(lambda: one.poll(0.1) is None and len(one.assignment()) == 4, "the first to get all")
@@ -138,6 +139,49 @@ def librdkafka_group_moves_partitions_and_keeps_offsets():
         until(lambda: two.poll(0.1) is None and len(two.assignment()) == 4, "the survivor to get all")
         equal(sum(tp.offset for tp in two.committed([ck.TopicPartition(topic, i) for i in range(4)])), 100)
         two.close()
+
+
+@test
+def librdkafka_consumer_protocol_mixes_with_classic_members():
+    topic, group = create(name("mix"), 4), name("group")
+    common = {"bootstrap.servers": a.kafka, "group.id": group, "auto.offset.reset": "earliest"}
+    classic = {**common, "partition.assignment.strategy": "range", "session.timeout.ms": 6000}
+    consumer = {**common, "group.protocol": "consumer"}
+    one, two = ck.Consumer(classic), ck.Consumer(consumer)
+    one.subscribe([topic])
+    until(lambda: one.poll(0.1) is None and len(one.assignment()) == 4, "the classic member to get all")
+    two.subscribe(["^" + topic + ".*"])
+    until(lambda: one.poll(0.1) is None and two.poll(0.1) is None and (len(one.assignment()), len(two.assignment())) == (2, 2),
+          "a share each")
+    ad = admin()  # kept until the answer is there
+    described = ad.describe_consumer_groups([group])[group].result(WAIT)
+    equal(len(described.members), 2)
+    pr = ck.Producer({"bootstrap.servers": a.kafka})
+    for i in range(40):
+        pr.produce(topic, str(i), partition=i % 4)
+    pr.flush(WAIT)
+    got = []
+
+    def poll():
+        for c in (one, two):
+            m = c.poll(0.05)
+            if m is not None:
+                assert not m.error(), m.error()
+                got.append(int(m.value()))
+        return len(got) >= 40
+    until(poll, "40 messages")
+    equal(sorted(got), list(range(40)))
+    two.commit(asynchronous=False)
+    one.commit(asynchronous=False)
+    two.close()
+    until(lambda: one.poll(0.1) is None and len(one.assignment()) == 4, "the classic member to get all again")
+    equal(sum(tp.offset for tp in one.committed([ck.TopicPartition(topic, i) for i in range(4)])), 40)
+    one.close()
+    three = ck.Consumer(consumer)
+    three.subscribe([topic])
+    until(lambda: three.poll(0.1) is None and len(three.assignment()) == 4, "a new member to get all")
+    equal(sum(tp.offset for tp in three.committed(three.assignment())), 40)
+    three.close()
 
 
 @test
