@@ -17,12 +17,29 @@ use crate::harness::{Checks, Outcome};
 use crate::producer::producer;
 use crate::{expect, expect_eq};
 
+/// In front of an assignor of the coordinator's, in place of a strategy of the members'.
+const CONSUMER_PROTOCOL: &str = "consumer:";
+
 pub async fn run(checks: &Checks) {
     checks.check("group one member", |name| one_member(checks, name)).await;
     for assignor in ["range", "roundrobin", "sticky", "cooperative-sticky", "range,cooperative-sticky"] {
         checks.check(&format!("group shares by {assignor}"), |name| shares(checks, name, assignor)).await;
     }
-    checks.check("group hands over without stopping", |name| hands_over(checks, name)).await;
+    for assignor in ["uniform", "range"] {
+        let by_heartbeats = format!("{CONSUMER_PROTOCOL}{assignor}");
+        checks
+            .check(&format!("group of heartbeats shares by {assignor}"), |name| {
+                shares(checks, name, &by_heartbeats)
+            })
+            .await;
+    }
+    for assignor in ["cooperative-sticky", "consumer:uniform"] {
+        checks
+            .check(&format!("group of {assignor} hands over without stopping"), |name| {
+                hands_over(checks, name, assignor)
+            })
+            .await;
+    }
     checks.check("group of a pattern", |name| pattern(checks, name)).await;
     checks.check("group of a growing topic", |name| growth(checks, name)).await;
     checks.check("group static member", |name| static_member(checks, name)).await;
@@ -99,17 +116,19 @@ impl Member {
         assignor: &str,
         log: &Arc<Mutex<Log>>,
     ) -> Result<Self, Error> {
-        let mut consumer = consumer(
-            checks,
-            &[
-                ("group.id", topic),
-                ("auto.offset.reset", "earliest"),
+        let mut properties =
+            vec![("group.id", topic), ("auto.offset.reset", "earliest"), ("enable.auto.commit", "false")];
+        match assignor.strip_prefix(CONSUMER_PROTOCOL) {
+            Some(remote) => {
+                properties.extend([("group.protocol", "consumer"), ("group.remote.assignor", remote)])
+            }
+            None => properties.extend([
                 ("partition.assignment.strategy", assignor),
-                ("enable.auto.commit", "false"),
                 ("heartbeat.interval.ms", "100"),
                 ("session.timeout.ms", "10000"),
-            ],
-        )?;
+            ]),
+        }
+        let mut consumer = consumer(checks, &properties)?;
         let listener = Listener(member.to_owned(), Arc::clone(log));
         consumer.subscribe(&[topic], Some(Box::new(listener)))?;
         let (stop, mut stopped) = tokio::sync::watch::channel(false);
@@ -189,12 +208,12 @@ async fn shares(checks: &Checks, name: String, assignor: &str) -> Outcome {
     Ok(())
 }
 
-async fn hands_over(checks: &Checks, name: String) -> Outcome {
+async fn hands_over(checks: &Checks, name: String, assignor: &str) -> Outcome {
     create_topic(&checks.admin()?, &name, 4, &[]).await?;
     let log = Arc::default();
-    let a = Member::start(checks, "a", &name, "cooperative-sticky", &log)?;
+    let a = Member::start(checks, "a", &name, assignor, &log)?;
     until(&log, "one member has all", |log| balanced(log, 1, 4)).await?;
-    let b = Member::start(checks, "b", &name, "cooperative-sticky", &log)?;
+    let b = Member::start(checks, "b", &name, assignor, &log)?;
     until(&log, "two members share", |log| balanced(log, 2, 4)).await?;
     {
         let log = log.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

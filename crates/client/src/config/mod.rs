@@ -456,6 +456,10 @@ pub struct ConsumerConfig {
     pub group_id: Option<String>,
     /// `group.instance.id`.
     pub group_instance_id: Option<String>,
+    /// `group.protocol` is `consumer`: the coordinator assigns (KIP-848).
+    pub by_heartbeats: bool,
+    /// `group.remote.assignor`: the assignor asked of the coordinator.
+    pub remote_assignor: Option<String>,
     /// `session.timeout.ms`.
     pub session_timeout: Duration,
     /// `heartbeat.interval.ms`.
@@ -506,12 +510,21 @@ impl ConsumerConfig {
         }
         let group_instance_id = values.optional_non_empty("group.instance.id")?;
         let protocol = values.one_of_any_case("group.protocol", "classic", &["CONSUMER", "CLASSIC"])?;
-        if !protocol.eq_ignore_ascii_case("classic") {
-            return Err(ConfigError::Invalid {
-                name: "group.protocol".to_owned(),
-                value: protocol,
-                reason: "this client speaks the classic protocol only".to_owned(),
-            });
+        let by_heartbeats = protocol.eq_ignore_ascii_case("consumer");
+        if by_heartbeats {
+            let classic_only =
+                ["partition.assignment.strategy", "heartbeat.interval.ms", "session.timeout.ms"];
+            if let Some(name) = classic_only.into_iter().find(|name| values.has(name)) {
+                return Err(ConfigError::Message(format!(
+                    "{name} cannot be set when group.protocol=CONSUMER"
+                )));
+            }
+        }
+        let remote_assignor = values.optional_non_empty("group.remote.assignor")?;
+        if remote_assignor.is_some() && !by_heartbeats {
+            return Err(ConfigError::Message(
+                "group.remote.assignor cannot be set when group.protocol=CLASSIC".to_owned(),
+            ));
         }
         let session_timeout = values.duration_int("session.timeout.ms", 45_000, 0)?;
         let heartbeat_interval = values.duration_int("heartbeat.interval.ms", 3_000, 0)?;
@@ -551,6 +564,8 @@ impl ConsumerConfig {
         let isolation =
             values.one_of("isolation.level", "read_uncommitted", &["read_committed", "read_uncommitted"])?;
         let config = Self {
+            by_heartbeats,
+            remote_assignor,
             session_timeout,
             heartbeat_interval,
             max_poll_interval: values.duration_int("max.poll.interval.ms", 300_000, 1)?,
@@ -583,6 +598,11 @@ impl ConsumerConfig {
             group_instance_id,
         };
         Ok(config)
+    }
+
+    /// The preferred assignor of the classic protocol.
+    pub(crate) fn first_assignor(&self) -> AssignorKind {
+        self.assignors.first().copied().unwrap_or(AssignorKind::Range)
     }
 
     /// The defaults with these bootstrap servers (`host:port,…`) and group.

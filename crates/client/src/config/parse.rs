@@ -31,13 +31,8 @@ const IGNORED_PRODUCER: &[&str] = &[
     "transaction.two.phase.commit.enable",
     "value.serializer",
 ];
-const IGNORED_CONSUMER: &[&str] = &[
-    "group.remote.assignor",
-    "key.deserializer",
-    "share.acknowledgement.mode",
-    "share.acquire.mode",
-    "value.deserializer",
-];
+const IGNORED_CONSUMER: &[&str] =
+    &["key.deserializer", "share.acknowledgement.mode", "share.acquire.mode", "value.deserializer"];
 
 /// The given properties, and which of them were asked for.
 pub(super) struct Values {

@@ -76,12 +76,13 @@ async fn run(
 ) -> Result<()> {
     let config = &membership.config.client;
     let mut retry = Retry::new(config, config.default_api_timeout);
+    let mut group = group.clone();
     loop {
         let attempt = async {
             let connection = membership.coordinator(Purpose::Offsets).await?;
             let limit = config.request_timeout.min(retry.remaining());
             let mut passing = None;
-            for (partition, outcome) in group_offsets::commit(&connection, group, &offsets, limit).await? {
+            for (partition, outcome) in group_offsets::commit(&connection, &group, &offsets, limit).await? {
                 match outcome {
                     Ok(()) => {
                         offsets.remove(&partition);
@@ -98,6 +99,14 @@ async fn run(
         };
         match attempt.await {
             Ok(()) => return Ok(()),
+            // The epoch has moved on under the commit; the member still holds its partitions.
+            Err(error) if error.code() == Some(ErrorCode::StaleMemberEpoch) => {
+                let now = membership.metadata();
+                if now.generation < 0 || now.generation == group.generation {
+                    return Err(Error::CommitFailed(KICKED_OUT.to_owned()));
+                }
+                group = now;
+            }
             Err(error) => {
                 membership.heed(&error);
                 retry.after(error).await?;

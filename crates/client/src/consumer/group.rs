@@ -7,15 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_codec::ErrorCode;
 use kafka_codec::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_codec::messages::leave_group_request::MemberIdentity;
 use kafka_codec::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_codec::messages::{
     HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, SyncGroupRequest,
 };
+use kafka_codec::{ErrorCode, Uuid};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::GroupMetadata;
@@ -64,6 +64,8 @@ pub(super) struct Membership {
     pub(super) cluster: Arc<Cluster>,
     pub(super) group_id: String,
     state: Mutex<State>,
+    /// What the consumer holds, for the heartbeats of a member that is assigned by the coordinator.
+    held: watch::Sender<Vec<TopicPartition>>,
 }
 
 #[derive(Debug)]
@@ -78,7 +80,7 @@ impl Membership {
     pub(super) fn new(config: Arc<ConsumerConfig>, cluster: Arc<Cluster>, group_id: String) -> Self {
         let state =
             State { member_id: String::new(), generation: -1, coordinator: None, last_poll: Instant::now() };
-        Self { config, cluster, group_id, state: Mutex::new(state) }
+        Self { config, cluster, group_id, state: Mutex::new(state), held: watch::Sender::default() }
     }
 
     /// Who this consumer is now.
@@ -97,7 +99,7 @@ impl Membership {
         self.state.lock().last_poll = Instant::now();
     }
 
-    fn poll_deadline(&self) -> Instant {
+    pub(super) fn poll_deadline(&self) -> Instant {
         self.state.lock().last_poll + self.config.max_poll_interval
     }
 
@@ -133,11 +135,43 @@ impl Membership {
         }
     }
 
+    /// Tells the task what the consumer holds now.
+    pub(super) fn set_held(&self, mut partitions: Vec<TopicPartition>) {
+        partitions.sort();
+        self.held.send_if_modified(|held| {
+            let changed = *held != partitions;
+            *held = partitions;
+            changed
+        });
+    }
+
+    pub(super) fn held(&self) -> watch::Receiver<Vec<TopicPartition>> {
+        self.held.subscribe()
+    }
+
+    /// Member id, made if there is none yet, and epoch: 0 to join.
+    pub(super) fn identity(&self) -> (String, i32) {
+        let mut state = self.state.lock();
+        if state.member_id.is_empty() {
+            let mut bytes = [0; 16];
+            for quarter in bytes.chunks_exact_mut(4) {
+                quarter.copy_from_slice(&getrandom::u32().unwrap_or_default().to_be_bytes());
+            }
+            state.member_id = Uuid(bytes).to_string();
+        }
+        (state.member_id.clone(), state.generation.max(0))
+    }
+
+    /// The member has no place in its group, but keeps its id: the coordinator may still know it.
+    pub(super) fn step_back(&self) {
+        self.state.lock().generation = -1;
+    }
+
     fn member_id(&self) -> String {
         self.state.lock().member_id.clone()
     }
 
-    fn become_member(&self, member_id: &str, generation: i32) {
+    pub(super) fn become_member(&self, member_id: &str, generation: i32) {
         let mut state = self.state.lock();
         member_id.clone_into(&mut state.member_id);
         state.generation = generation;
@@ -168,13 +202,13 @@ impl Group {
     }
 }
 
-struct Task {
-    membership: Arc<Membership>,
+pub(super) struct Task {
+    pub(super) membership: Arc<Membership>,
     events: mpsc::Sender<(u64, Event)>,
 }
 
 /// Why a member stops being one.
-enum Ended {
+pub(super) enum Ended {
     Rebalance,
     Lost,
     Failed(Error),
@@ -203,16 +237,21 @@ impl Task {
         }
     }
 
-    async fn tell(&self, number: u64, event: Event) {
+    pub(super) async fn tell(&self, number: u64, event: Event) {
         // Nobody to tell: the consumer is being dropped, and with it the channel that ends this task.
         let _ = self.events.send((number, event)).await;
     }
 
     /// Joins and stays, until the group says otherwise; then waits for the consumer's next word.
     async fn take_part(&self, number: u64, own: OwnSubscription) {
-        let ended = match self.join(number, &own).await {
-            Ok(()) => self.stay().await,
-            Err(ended) => ended,
+        let by_heartbeats = self.membership.config.by_heartbeats;
+        let ended = if by_heartbeats {
+            self.take_part_by_heartbeats(number, &own).await
+        } else {
+            match self.join(number, &own).await {
+                Ok(()) => self.stay().await,
+                Err(ended) => ended,
+            }
         };
         match ended {
             Ended::Rebalance => {
@@ -221,7 +260,11 @@ impl Task {
                 self.keep_alive().await;
             }
             Ended::Lost => {
-                self.membership.become_stranger();
+                if by_heartbeats {
+                    self.membership.step_back();
+                } else {
+                    self.membership.become_stranger();
+                }
                 self.tell(number, Event::Lost).await;
             }
             Ended::Failed(error) => self.tell(number, Event::Failed(error)).await,
@@ -424,6 +467,9 @@ impl Task {
 
     /// Leaves the group if it is in one. A static member stays: it may come back before its session ends.
     async fn leave(&self) {
+        if self.membership.config.by_heartbeats {
+            return self.leave_by_heartbeat().await;
+        }
         let member_id = self.membership.member_id();
         self.membership.become_stranger();
         if member_id.is_empty() || self.membership.config.group_instance_id.is_some() {
@@ -452,16 +498,21 @@ impl Task {
 
 /// A group's error with the words of Kafka's client where it has its own.
 fn check(code: i16, group_id: &str) -> Result<()> {
+    check_worded(code, None, group_id)
+}
+
+/// The same, with the coordinator's own words if there are any.
+pub(super) fn check_worded(code: i16, words: Option<String>, group_id: &str) -> Result<()> {
     let code = ErrorCode::from_wire(code);
     let message = match code {
         ErrorCode::None => return Ok(()),
         ErrorCode::GroupAuthorizationFailed => Some(format!("Not authorized to access group: {group_id}")),
-        _ => None,
+        _ => words,
     };
     Err(Error::Broker(BrokerError { code, message }))
 }
 
-fn millis(duration: Duration) -> i32 {
+pub(super) fn millis(duration: Duration) -> i32 {
     i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
 }
 

@@ -62,6 +62,7 @@ impl Consumer {
                 let all = self.partitions.names();
                 self.tell(Change::Lost, &all).await;
                 self.partitions.replace(&[], Position::Committed);
+                self.tell_held(&[]);
                 self.phase = Phase::MustJoin;
             }
             Some(Event::Failed(error)) => {
@@ -85,10 +86,12 @@ impl Consumer {
         let start = self.start_position();
         self.partitions.replace(&new, start);
         self.renew_interest();
+        self.tell_held(&new);
         let generation = self.group.as_ref().map_or(-1, |group| group.membership.metadata().generation);
         self.held = (new, generation);
         // What a cooperative member gives up can be assigned only in the next round.
-        self.phase = if revoked.is_empty() { Phase::Stable } else { Phase::MustJoin };
+        let is_settled = revoked.is_empty() || self.config.by_heartbeats;
+        self.phase = if is_settled { Phase::Stable } else { Phase::MustJoin };
         self.tell(Change::Assigned, &added).await;
     }
 
@@ -99,6 +102,8 @@ impl Consumer {
         }
         let cooperative = is_cooperative(&self.config.assignors);
         let given_up: Vec<_> = match cooperative {
+            // The coordinator says what to give up.
+            _ if self.config.by_heartbeats => Vec::new(),
             true => {
                 self.partitions.names().into_iter().filter(|p| !self.topics.contains(&*p.topic)).collect()
             }
@@ -157,6 +162,12 @@ impl Consumer {
         }
     }
 
+    fn tell_held(&self, partitions: &[TopicPartition]) {
+        if let Some(group) = &self.group {
+            group.membership.set_held(partitions.to_vec());
+        }
+    }
+
     async fn commit_before_revocation(&mut self) {
         if !self.config.auto_commit {
             return;
@@ -191,6 +202,7 @@ impl Consumer {
             self.tell(Change::Revoked, &all).await;
         }
         self.partitions.replace(&[], Position::Committed);
+        self.tell_held(&[]);
     }
 
     /// Leaves the group.

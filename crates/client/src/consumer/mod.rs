@@ -4,6 +4,7 @@ pub mod assignor;
 mod commits;
 mod fetched;
 mod group;
+mod heartbeats;
 mod membership;
 mod offsets;
 mod partitions;
