@@ -26,6 +26,7 @@ mod error;
 mod error_code;
 pub mod fetch;
 pub mod frame;
+pub mod json;
 mod leader;
 mod message;
 pub mod messages;

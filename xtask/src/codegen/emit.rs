@@ -371,7 +371,51 @@ impl<'a> Module<'a> {
         writeln!(out, "impl {} {{", item.name)?;
         self.emit_read(out, &fields, context)?;
         self.emit_write(out, item, &fields)?;
+        if self.has_json() {
+            self.emit_json(out, &fields, context)?;
+        }
         out.push_str("}\n\n");
+        Ok(())
+    }
+
+    /// Whether people read these messages as JSON: what stands in logs.
+    fn has_json(&self) -> bool {
+        matches!(
+            self.schema.kind,
+            Kind::Metadata | Kind::CoordinatorKey | Kind::CoordinatorValue | Kind::Data
+        )
+    }
+
+    /// Writes a struct as Kafka's own JSON converters do: fields in the schema's order, those that the version does
+    /// not have left out, tagged ones only when they do not hold their default.
+    fn emit_json(&self, out: &mut String, fields: &[&Field], context: Versions) -> Result<()> {
+        let mut body = String::from("out.push('{');\n");
+        let mut uses_version = false;
+        for field in fields {
+            let name = field_name(field);
+            let mut key = field.name.clone();
+            key[..1].make_ascii_lowercase();
+            let ty = field.ty()?;
+            let value = if self.is_nullable(field, context) {
+                let inner = json_value(&ty, "v", true);
+                format!("match &self.{name} {{ Some(v) => {{ {inner} }} None => json::null(out), }}")
+            } else {
+                json_value(&ty, &format!("self.{name}"), false)
+            };
+            let write = format!("json::key(out, \"{key}\"); {value}");
+            let mut guards: Vec<String> = condition(field.versions(), context).into_iter().collect();
+            if !field.tagged_versions.and(context).is_empty() {
+                guards.push(self.differs(field, context)?);
+            }
+            uses_version |= mentions(&value, "version") || mentions(&guards.join(" "), "version");
+            match guards.is_empty() {
+                true => writeln!(body, "{write}")?,
+                false => writeln!(body, "if {} {{ {write} }}", guards.join(" && "))?,
+            }
+        }
+        body.push_str("out.push('}');\n");
+        let version = if uses_version { "version" } else { "_version" };
+        writeln!(out, "\nfn json(&self, out: &mut String, {version}: i16) {{\n{body}}}")?;
         Ok(())
     }
 
@@ -696,6 +740,16 @@ impl<'a> Module<'a> {
                 }}
             }}\n"
         )?;
+        if self.has_json() {
+            writeln!(
+                out,
+                "impl json::JsonMessage for {name} {{
+                    fn write_json(&self, out: &mut String, version: i16) {{
+                        self.json(out, version);
+                    }}
+                }}\n"
+            )?;
+        }
         if self.schema.kind == Kind::Request {
             let stem = name.strip_suffix("Request").context("request without the suffix Request")?;
             writeln!(
@@ -707,6 +761,22 @@ impl<'a> Module<'a> {
             )?;
         }
         Ok(())
+    }
+}
+
+/// A statement that writes `place`, which is a reference when `by_ref`, as JSON.
+fn json_value(ty: &Type, place: &str, by_ref: bool) -> String {
+    let borrowed = if by_ref { place.to_owned() } else { format!("&{place}") };
+    match ty {
+        Type::String => format!("json::string(out, {borrowed});"),
+        Type::Bytes | Type::Records => format!("json::bytes(out, {borrowed});"),
+        Type::Uuid => format!("json::string(out, &{place}.to_string());"),
+        Type::Float64 => format!("json::float(out, {}{place});", if by_ref { "*" } else { "" }),
+        Type::Struct(_) => format!("{place}.json(out, version);"),
+        Type::Array(element) => {
+            format!("json::array(out, {borrowed}, |out, e| {{ {} }});", json_value(element, "e", true))
+        }
+        _ => format!("json::plain(out, {borrowed});"),
     }
 }
 

@@ -80,6 +80,18 @@ fn union(out: &mut String, name: &str, about: &str, suffix: &str, members: &[(i1
     for (key, message) in members {
         writeln!(out, "Self::{}(_) => {key},", variant(message))?;
     }
+    out.push_str("}\n}\n\n/// Name of the message.\npub fn name(&self) -> &'static str {\nmatch self {\n");
+    for (_, message) in members {
+        writeln!(out, "Self::{}(_) => super::{message}::NAME,", variant(message))?;
+    }
+    out.push_str(
+        "}\n}\n\n/// Appends the message as Kafka's tools show it, with the fields of `version` (keys: 0).
+        pub fn write_json(&self, out: &mut String, version: i16) {
+        use crate::json::JsonMessage as _;\nmatch self {\n",
+    );
+    for (_, message) in members {
+        writeln!(out, "Self::{}(m) => m.write_json(out, version),", variant(message))?;
+    }
     out.push_str("}\n}\n\n/// First and last version of the record's type.\npub fn versions(&self) -> RangeInclusive<i16> {\nmatch self {\n");
     for (_, message) in members {
         writeln!(out, "Self::{}(_) => super::{message}::VERSIONS,", variant(message))?;
@@ -246,6 +258,7 @@ pub fn module_list(schemas: &[Sourced]) -> Result<String> {
             pub(super) use std::ops::RangeInclusive;
             pub(super) use bytes::Bytes;
             pub(super) use crate::message::{{decodable, encodable, non_null, unsupported}};
+            pub(super) use crate::json;
             pub(super) use crate::wire::{{self, Reader, TagWriter, TaggedFields}};
             pub(super) use crate::{{ApiKey, DecodeError, EncodeError, Message, Request, Uuid}};
         }}\n"

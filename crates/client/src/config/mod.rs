@@ -311,7 +311,7 @@ pub struct ProducerConfig {
     pub delivery_timeout: Duration,
     /// `retries`.
     pub retries: i32,
-    /// `partitioner.class`.
+    /// `partitioner.class`, or `partitioner` by librdkafka's and kafka-go's names.
     pub partitioner: PartitionerKind,
     /// `partitioner.ignore.keys`.
     pub partitioner_ignore_keys: bool,
@@ -364,9 +364,15 @@ impl ProducerConfig {
                 "transactional.id: this client has no transactions yet".to_owned(),
             ));
         }
-        let partitioner = match values.string("partitioner.class", "")?.as_str() {
-            "" => PartitionerKind::Default,
-            name => PartitionerKind::from_name(name).ok_or_else(|| ConfigError::Invalid {
+        let (class, short) = (values.string("partitioner.class", "")?, values.string("partitioner", "")?);
+        let partitioner = match (class.as_str(), short.as_str()) {
+            ("", "") => PartitionerKind::Default,
+            ("", name) => PartitionerKind::from_name(name).ok_or_else(|| ConfigError::Invalid {
+                name: "partitioner".to_owned(),
+                value: name.to_owned(),
+                reason: "No such partitioner.".to_owned(),
+            })?,
+            (name, _) => PartitionerKind::from_name(name).ok_or_else(|| ConfigError::Invalid {
                 name: "partitioner.class".to_owned(),
                 value: name.to_owned(),
                 reason: format!("Class {name} could not be found."),

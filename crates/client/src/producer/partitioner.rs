@@ -7,8 +7,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::door::partition_for_key;
-
 /// What a partitioner knows of a record and its topic.
 #[derive(Clone, Copy, Debug)]
 pub struct Choice<'a> {
@@ -34,35 +32,59 @@ pub trait Partitioner: Send + Sync + fmt::Debug {
     fn partition(&self, choice: &Choice<'_>) -> Option<i32>;
 }
 
-/// The partitioners that come with the client, by `partitioner.class`.
+/// The partitioners that come with the client, by `partitioner.class` or librdkafka's `partitioner`.
+///
+/// Each chooses the very partitions that its original does; what the original draws at random is drawn at random
+/// here, or left to the sticky choice where the original does that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum PartitionerKind {
-    /// Kafka's: murmur2 of the key; sticky without key.
+    /// Kafka's: murmur2 of the key; sticky without key. Also librdkafka's `murmur2_random`.
     #[default]
     Default,
-    /// Kafka's `RoundRobinPartitioner`: every record to the next partition, keys or not.
+    /// Kafka's `RoundRobinPartitioner`, kafka-go's `RoundRobin`: every record to the next partition, keys or not.
     RoundRobin,
-    /// FNV-1a of the key as in segmentio's Go client and Sarama; round-robin without key.
+    /// Kafka's `UniformStickyPartitioner`: one partition until its batch is full, keys or not.
+    UniformSticky,
+    /// FNV-1a of the key as in kafka-go's `Hash` and Sarama's hash partitioner; round-robin without key.
     Hash,
-    /// CRC-32 of the key as librdkafka's `consistent_random`; sticky without key or with an empty one.
+    /// FNV-1a of the key as in kafka-go's `ReferenceHash` and Sarama's reference partitioner; round-robin without key.
+    ReferenceHash,
+    /// FNV-1a of the key as librdkafka's `fnv1a`; all records without key to one partition.
+    Fnv1a,
+    /// FNV-1a of the key as librdkafka's `fnv1a_random`; sticky without key.
+    Fnv1aRandom,
+    /// CRC-32 of the key as librdkafka's `consistent_random`, its default, and kafka-go's `CRC32Balancer`; sticky
+    /// without key or with an empty one.
     Crc32,
-    /// The partition that got the fewest bytes so far.
+    /// CRC-32 of the key as librdkafka's `consistent`; all records without key to one partition.
+    Crc32Consistent,
+    /// Murmur2 of the key as librdkafka's `murmur2` and kafka-go's consistent `Murmur2Balancer`; all records without
+    /// key to one partition.
+    Murmur2Consistent,
+    /// The partition that got the fewest bytes so far, as kafka-go's `LeastBytes`.
     LeastBytes,
     /// Random, keys or not.
     Random,
 }
 
 impl PartitionerKind {
-    /// Reads a class name of Kafka or a short name (`default`, `murmur2`, `round-robin`, `hash`, `crc32`,
-    /// `least-bytes`, `random`, and librdkafka's `murmur2_random`, `consistent_random`).
+    /// Reads a class name of Kafka, a balancer's name of kafka-go or a partitioner's of librdkafka.
     pub fn from_name(name: &str) -> Option<Self> {
         let short = name.rsplit('.').next().unwrap_or(name);
         Some(match short {
-            "default" | "murmur2" | "murmur2_random" | "DefaultPartitioner" => Self::Default,
-            "round-robin" | "roundrobin" | "RoundRobinPartitioner" => Self::RoundRobin,
-            "hash" | "fnv1a" => Self::Hash,
-            "crc32" | "consistent" | "consistent_random" => Self::Crc32,
-            "least-bytes" | "leastbytes" => Self::LeastBytes,
+            "default" | "murmur2_random" | "Murmur2Balancer" | "DefaultPartitioner" => Self::Default,
+            "murmur2" => Self::Murmur2Consistent,
+            "round-robin" | "roundrobin" | "round_robin" | "RoundRobin" | "RoundRobinPartitioner" => {
+                Self::RoundRobin
+            }
+            "sticky" | "uniform" | "UniformStickyPartitioner" => Self::UniformSticky,
+            "hash" | "Hash" => Self::Hash,
+            "reference-hash" | "reference_hash" | "ReferenceHash" => Self::ReferenceHash,
+            "fnv1a" => Self::Fnv1a,
+            "fnv1a_random" => Self::Fnv1aRandom,
+            "crc32" | "consistent_random" | "CRC32Balancer" => Self::Crc32,
+            "consistent" => Self::Crc32Consistent,
+            "least-bytes" | "leastbytes" | "least_bytes" | "LeastBytes" => Self::LeastBytes,
             "random" => Self::Random,
             _ => return None,
         })
@@ -71,23 +93,122 @@ impl PartitionerKind {
     /// Makes the partitioner.
     pub fn build(self) -> Arc<dyn Partitioner> {
         match self {
-            Self::Default => Arc::new(Murmur2),
+            Self::Default => Arc::new(Hashed { hash: murmur2_positive, keyless: Keyless::Sticky }),
+            Self::Murmur2Consistent => Arc::new(Hashed { hash: murmur2_positive, keyless: Keyless::AsEmpty }),
+            Self::Fnv1a => Arc::new(Hashed { hash: fnv1a_absolute, keyless: Keyless::AsEmpty }),
+            Self::Fnv1aRandom => Arc::new(Hashed { hash: fnv1a_absolute, keyless: Keyless::Sticky }),
+            Self::Crc32Consistent => Arc::new(Hashed { hash: crc32_ieee, keyless: Keyless::AsEmpty }),
+            Self::Crc32 => Arc::new(Hashed { hash: crc32_ieee, keyless: Keyless::StickyAlsoEmpty }),
+            Self::Hash => Arc::new(HashOrNext { hash: fnv1a_absolute, keyless: RoundRobin::default() }),
+            Self::ReferenceHash => {
+                Arc::new(HashOrNext { hash: fnv1a_positive, keyless: RoundRobin::default() })
+            }
             Self::RoundRobin => Arc::new(RoundRobin::default()),
-            Self::Hash => Arc::new(FnvHash::default()),
-            Self::Crc32 => Arc::new(Crc32),
+            Self::UniformSticky => Arc::new(UniformSticky),
             Self::LeastBytes => Arc::new(LeastBytes::default()),
             Self::Random => Arc::new(Random),
         }
     }
 }
 
-/// Kafka's default.
-#[derive(Debug)]
-struct Murmur2;
+/// Makes a partitioner of a closure.
+///
+/// ```
+/// use client::producer::{Choice, partitioner::from_fn};
+/// // Big records apart from the others.
+/// let by_size = from_fn(|choice: &Choice<'_>| Some(i32::from(choice.value.is_some_and(|v| v.len() > 1000))));
+/// ```
+pub fn from_fn<F>(choose: F) -> Arc<dyn Partitioner>
+where
+    F: Fn(&Choice<'_>) -> Option<i32> + Send + Sync + 'static,
+{
+    Arc::new(Closure(choose))
+}
 
-impl Partitioner for Murmur2 {
+struct Closure<F>(F);
+
+impl<F> fmt::Debug for Closure<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Closure")
+    }
+}
+
+impl<F: Fn(&Choice<'_>) -> Option<i32> + Send + Sync> Partitioner for Closure<F> {
     fn partition(&self, choice: &Choice<'_>) -> Option<i32> {
-        choice.key.map(|key| partition_for_key(key, choice.partitions))
+        (self.0)(choice)
+    }
+}
+
+/// What happens to records without key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keyless {
+    /// The producer's sticky choice.
+    Sticky,
+    /// The same, and for records with an empty key too.
+    StickyAlsoEmpty,
+    /// As with an empty key.
+    AsEmpty,
+}
+
+/// A hash of the key, modulo the partitions.
+#[derive(Debug)]
+struct Hashed {
+    hash: fn(&[u8]) -> u32,
+    keyless: Keyless,
+}
+
+impl Partitioner for Hashed {
+    fn partition(&self, choice: &Choice<'_>) -> Option<i32> {
+        let key = match (choice.key, self.keyless) {
+            (Some([]), Keyless::StickyAlsoEmpty) => return None,
+            (Some(key), _) => key,
+            (None, Keyless::AsEmpty) => &[],
+            (None, _) => return None,
+        };
+        i32::try_from((self.hash)(key) % choice.partitions.unsigned_abs().max(1)).ok()
+    }
+}
+
+/// A hash of the key; the next partition without key.
+#[derive(Debug)]
+struct HashOrNext {
+    hash: fn(&[u8]) -> u32,
+    keyless: RoundRobin,
+}
+
+impl Partitioner for HashOrNext {
+    fn partition(&self, choice: &Choice<'_>) -> Option<i32> {
+        let Some(key) = choice.key else { return Some(self.keyless.next(choice)) };
+        i32::try_from((self.hash)(key) % choice.partitions.unsigned_abs().max(1)).ok()
+    }
+}
+
+fn murmur2_positive(key: &[u8]) -> u32 {
+    crate::door::murmur2(key) & 0x7fff_ffff
+}
+
+/// FNV-1a, 32 bit.
+fn fnv1a(key: &[u8]) -> u32 {
+    key.iter().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(*b)).wrapping_mul(0x0100_0193))
+}
+
+/// FNV-1a as a signed number without its sign.
+fn fnv1a_absolute(key: &[u8]) -> u32 {
+    fnv1a(key).cast_signed().unsigned_abs()
+}
+
+/// FNV-1a without its highest bit.
+fn fnv1a_positive(key: &[u8]) -> u32 {
+    fnv1a(key) & 0x7fff_ffff
+}
+
+/// Never its own choice.
+#[derive(Debug)]
+struct UniformSticky;
+
+impl Partitioner for UniformSticky {
+    fn partition(&self, _: &Choice<'_>) -> Option<i32> {
+        None
     }
 }
 
@@ -124,33 +245,7 @@ impl Partitioner for RoundRobin {
     }
 }
 
-/// FNV-1a, 32 bit, taken as a signed number: the remainder's absolute value is the partition.
-#[derive(Debug, Default)]
-struct FnvHash {
-    keyless: RoundRobin,
-}
-
-impl Partitioner for FnvHash {
-    fn partition(&self, choice: &Choice<'_>) -> Option<i32> {
-        let Some(key) = choice.key else { return Some(self.keyless.next(choice)) };
-        let hash = key.iter().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(*b)).wrapping_mul(0x0100_0193));
-        Some((hash.cast_signed() % choice.partitions.max(1)).abs())
-    }
-}
-
-/// CRC-32 (IEEE).
-#[derive(Debug)]
-struct Crc32;
-
-impl Partitioner for Crc32 {
-    fn partition(&self, choice: &Choice<'_>) -> Option<i32> {
-        let key = choice.key.filter(|key| !key.is_empty())?;
-        let among = choice.partitions.unsigned_abs().max(1);
-        i32::try_from(crc32_ieee(key) % among).ok()
-    }
-}
-
-/// Bit by bit: keys are short, and a table for one rare partitioner is not worth its cache lines.
+/// CRC-32 (IEEE). Bit by bit: keys are short, and a table for one rare partitioner is not worth its cache lines.
 fn crc32_ieee(data: &[u8]) -> u32 {
     let mut crc = u32::MAX;
     for byte in data {
@@ -219,6 +314,18 @@ pub(super) fn random_partition(choice: &Choice<'_>) -> i32 {
 mod tests {
     use super::*;
 
+    /// Partitions by kind, for the keys of [`hashes_choose_as_their_originals_do`].
+    const ORIGINALS: &[(PartitionerKind, [i32; 7])] = &[
+        (PartitionerKind::Hash, [3, 0, 0, 0, 4, 5, 1]),
+        (PartitionerKind::Fnv1a, [3, 0, 0, 0, 4, 5, 1]),
+        (PartitionerKind::Fnv1aRandom, [3, 0, 0, 0, 4, 5, 1]),
+        (PartitionerKind::ReferenceHash, [5, 8, 8, 8, 4, 3, 7]),
+        (PartitionerKind::Crc32Consistent, [0, 3, 5, 4, 6, 7, 0]),
+        (PartitionerKind::Crc32, [-1, 3, 5, 4, 6, 7, 0]),
+        (PartitionerKind::Murmur2Consistent, [9, 4, 6, 0, 8, 1, 7]),
+        (PartitionerKind::Default, [9, 4, 6, 0, 8, 1, 7]),
+    ];
+
     fn choose(kind: PartitionerKind, keys: &[Option<&str>], partitions: i32) -> Vec<Option<i32>> {
         let partitioner = kind.build();
         let all: Vec<i32> = (0..partitions).collect();
@@ -261,6 +368,50 @@ mod tests {
             choose(PartitionerKind::Crc32, &[Some("123456789"), None, Some("")], 7),
             [Some(expected), None, None]
         );
+    }
+
+    /// What kafka-go 0.4.51 answered for these keys and 12 partitions (librdkafka's formulas are the same).
+    #[test]
+    fn hashes_choose_as_their_originals_do() {
+        let keys = ["", "a", "foobar", "21", "a-little-bit-long-string", "sensors/1/temp", "\u{e4}\u{f6}"];
+        for (kind, expected) in ORIGINALS {
+            let choices = choose(*kind, &keys.map(Some), 12);
+            let got: Vec<i32> = choices.into_iter().map(|choice| choice.unwrap_or(-1)).collect();
+            assert_eq!(got, expected, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn records_without_key_go_where_the_originals_send_them() {
+        let none = |kind| choose(kind, &[None, None], 12);
+        for kind in [
+            PartitionerKind::Default,
+            PartitionerKind::Fnv1aRandom,
+            PartitionerKind::Crc32,
+            PartitionerKind::UniformSticky,
+        ] {
+            assert_eq!(none(kind), [None, None], "{kind:?} is sticky");
+        }
+        for kind in
+            [PartitionerKind::Murmur2Consistent, PartitionerKind::Fnv1a, PartitionerKind::Crc32Consistent]
+        {
+            assert_eq!(
+                none(kind),
+                choose(kind, &[Some(""), Some("")], 12),
+                "{kind:?} takes no key for an empty one"
+            );
+        }
+        for kind in [PartitionerKind::Hash, PartitionerKind::ReferenceHash] {
+            assert_eq!(none(kind), [Some(0), Some(1)], "{kind:?} takes turns");
+        }
+        assert_eq!(choose(PartitionerKind::UniformSticky, &[Some("key")], 12), [None]);
+    }
+
+    #[test]
+    fn closures_are_partitioners() {
+        let by_length = from_fn(|choice| choice.key.and_then(|key| i32::try_from(key.len()).ok()));
+        let choice = Choice { topic: "t", key: Some(b"abc"), value: None, partitions: 9, available: &[] };
+        assert_eq!(by_length.partition(&choice), Some(3));
     }
 
     #[test]

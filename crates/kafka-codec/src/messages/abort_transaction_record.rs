@@ -36,6 +36,20 @@ impl AbortTransactionRecord {
         tags.finish(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        if self.reason.is_some() {
+            json::key(out, "reason");
+            match &self.reason {
+                Some(v) => {
+                    json::string(out, v);
+                }
+                None => json::null(out),
+            }
+        }
+        out.push('}');
+    }
 }
 
 impl Message for AbortTransactionRecord {
@@ -51,5 +65,11 @@ impl Message for AbortTransactionRecord {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for AbortTransactionRecord {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

@@ -33,6 +33,19 @@ impl AbortedTxn {
         wire::put_i64(w, self.last_stable_offset);
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "producerId");
+        json::plain(out, &self.producer_id);
+        json::key(out, "firstOffset");
+        json::plain(out, &self.first_offset);
+        json::key(out, "lastOffset");
+        json::plain(out, &self.last_offset);
+        json::key(out, "lastStableOffset");
+        json::plain(out, &self.last_stable_offset);
+        out.push('}');
+    }
 }
 
 impl Message for AbortedTxn {
@@ -48,5 +61,11 @@ impl Message for AbortedTxn {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for AbortedTxn {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

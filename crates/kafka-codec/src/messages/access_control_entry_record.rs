@@ -53,6 +53,27 @@ impl AccessControlEntryRecord {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "id");
+        json::string(out, &self.id.to_string());
+        json::key(out, "resourceType");
+        json::plain(out, &self.resource_type);
+        json::key(out, "resourceName");
+        json::string(out, &self.resource_name);
+        json::key(out, "patternType");
+        json::plain(out, &self.pattern_type);
+        json::key(out, "principal");
+        json::string(out, &self.principal);
+        json::key(out, "host");
+        json::string(out, &self.host);
+        json::key(out, "operation");
+        json::plain(out, &self.operation);
+        json::key(out, "permissionType");
+        json::plain(out, &self.permission_type);
+        out.push('}');
+    }
 }
 
 impl Message for AccessControlEntryRecord {
@@ -68,5 +89,11 @@ impl Message for AccessControlEntryRecord {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for AccessControlEntryRecord {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

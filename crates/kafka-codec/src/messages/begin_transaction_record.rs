@@ -36,6 +36,20 @@ impl BeginTransactionRecord {
         tags.finish(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        if self.name.is_some() {
+            json::key(out, "name");
+            match &self.name {
+                Some(v) => {
+                    json::string(out, v);
+                }
+                None => json::null(out),
+            }
+        }
+        out.push('}');
+    }
 }
 
 impl Message for BeginTransactionRecord {
@@ -51,5 +65,11 @@ impl Message for BeginTransactionRecord {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for BeginTransactionRecord {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

@@ -86,6 +86,40 @@ impl BrokerRegistrationChangeRecord {
         tags.finish(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "brokerId");
+        json::plain(out, &self.broker_id);
+        json::key(out, "brokerEpoch");
+        json::plain(out, &self.broker_epoch);
+        if self.fenced != 0 {
+            json::key(out, "fenced");
+            json::plain(out, &self.fenced);
+        }
+        if version >= 1 && self.in_controlled_shutdown != 0 {
+            json::key(out, "inControlledShutdown");
+            json::plain(out, &self.in_controlled_shutdown);
+        }
+        if version >= 2 && !self.log_dirs.is_empty() {
+            json::key(out, "logDirs");
+            json::array(out, &self.log_dirs, |out, e| {
+                json::string(out, &e.to_string());
+            });
+        }
+        if version >= 3 && self.cordoned_log_dirs.is_some() {
+            json::key(out, "cordonedLogDirs");
+            match &self.cordoned_log_dirs {
+                Some(v) => {
+                    json::array(out, v, |out, e| {
+                        json::string(out, &e.to_string());
+                    });
+                }
+                None => json::null(out),
+            }
+        }
+        out.push('}');
+    }
 }
 
 impl Message for BrokerRegistrationChangeRecord {
@@ -101,5 +135,11 @@ impl Message for BrokerRegistrationChangeRecord {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for BrokerRegistrationChangeRecord {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

@@ -25,6 +25,13 @@ impl ClearElrRecord {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "topicName");
+        json::string(out, &self.topic_name);
+        out.push('}');
+    }
 }
 
 impl Message for ClearElrRecord {
@@ -40,5 +47,11 @@ impl Message for ClearElrRecord {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for ClearElrRecord {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

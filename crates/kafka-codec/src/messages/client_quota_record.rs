@@ -37,6 +37,21 @@ impl ClientQuotaRecord {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "entity");
+        json::array(out, &self.entity, |out, e| {
+            e.json(out, version);
+        });
+        json::key(out, "key");
+        json::string(out, &self.key);
+        json::key(out, "value");
+        json::float(out, self.value);
+        json::key(out, "remove");
+        json::plain(out, &self.remove);
+        out.push('}');
+    }
 }
 
 impl Message for ClientQuotaRecord {
@@ -52,6 +67,12 @@ impl Message for ClientQuotaRecord {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for ClientQuotaRecord {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }
 
@@ -90,5 +111,19 @@ impl EntityData {
         wire::put_nullable_string(w, self.entity_name.as_deref(), true)?;
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
+    }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "entityType");
+        json::string(out, &self.entity_type);
+        json::key(out, "entityName");
+        match &self.entity_name {
+            Some(v) => {
+                json::string(out, v);
+            }
+            None => json::null(out),
+        }
+        out.push('}');
     }
 }

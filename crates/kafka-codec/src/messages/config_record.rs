@@ -49,6 +49,24 @@ impl ConfigRecord {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "resourceType");
+        json::plain(out, &self.resource_type);
+        json::key(out, "resourceName");
+        json::string(out, &self.resource_name);
+        json::key(out, "name");
+        json::string(out, &self.name);
+        json::key(out, "value");
+        match &self.value {
+            Some(v) => {
+                json::string(out, v);
+            }
+            None => json::null(out),
+        }
+        out.push('}');
+    }
 }
 
 impl Message for ConfigRecord {
@@ -64,5 +82,11 @@ impl Message for ConfigRecord {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for ConfigRecord {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

@@ -42,6 +42,25 @@ impl ConsumerGroupCurrentMemberAssignmentValue {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "memberEpoch");
+        json::plain(out, &self.member_epoch);
+        json::key(out, "previousMemberEpoch");
+        json::plain(out, &self.previous_member_epoch);
+        json::key(out, "state");
+        json::plain(out, &self.state);
+        json::key(out, "assignedPartitions");
+        json::array(out, &self.assigned_partitions, |out, e| {
+            e.json(out, version);
+        });
+        json::key(out, "partitionsPendingRevocation");
+        json::array(out, &self.partitions_pending_revocation, |out, e| {
+            e.json(out, version);
+        });
+        out.push('}');
+    }
 }
 
 impl Message for ConsumerGroupCurrentMemberAssignmentValue {
@@ -57,6 +76,12 @@ impl Message for ConsumerGroupCurrentMemberAssignmentValue {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for ConsumerGroupCurrentMemberAssignmentValue {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }
 
@@ -118,5 +143,27 @@ impl TopicPartitions {
         }
         tags.finish(w, &self.unknown_tags)?;
         Ok(())
+    }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "topicId");
+        json::string(out, &self.topic_id.to_string());
+        json::key(out, "partitions");
+        json::array(out, &self.partitions, |out, e| {
+            json::plain(out, e);
+        });
+        if self.assignment_epochs.as_ref().is_none_or(|v| !v.is_empty()) {
+            json::key(out, "assignmentEpochs");
+            match &self.assignment_epochs {
+                Some(v) => {
+                    json::array(out, v, |out, e| {
+                        json::plain(out, e);
+                    });
+                }
+                None => json::null(out),
+            }
+        }
+        out.push('}');
     }
 }

@@ -98,6 +98,58 @@ impl ConsumerGroupMemberMetadataValue {
         tags.finish(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "instanceId");
+        match &self.instance_id {
+            Some(v) => {
+                json::string(out, v);
+            }
+            None => json::null(out),
+        }
+        json::key(out, "rackId");
+        match &self.rack_id {
+            Some(v) => {
+                json::string(out, v);
+            }
+            None => json::null(out),
+        }
+        json::key(out, "clientId");
+        json::string(out, &self.client_id);
+        json::key(out, "clientHost");
+        json::string(out, &self.client_host);
+        json::key(out, "subscribedTopicNames");
+        json::array(out, &self.subscribed_topic_names, |out, e| {
+            json::string(out, e);
+        });
+        json::key(out, "subscribedTopicRegex");
+        match &self.subscribed_topic_regex {
+            Some(v) => {
+                json::string(out, v);
+            }
+            None => json::null(out),
+        }
+        json::key(out, "rebalanceTimeoutMs");
+        json::plain(out, &self.rebalance_timeout_ms);
+        json::key(out, "serverAssignor");
+        match &self.server_assignor {
+            Some(v) => {
+                json::string(out, v);
+            }
+            None => json::null(out),
+        }
+        if self.classic_member_metadata != Some(Default::default()) {
+            json::key(out, "classicMemberMetadata");
+            match &self.classic_member_metadata {
+                Some(v) => {
+                    v.json(out, version);
+                }
+                None => json::null(out),
+            }
+        }
+        out.push('}');
+    }
 }
 
 impl Message for ConsumerGroupMemberMetadataValue {
@@ -113,6 +165,12 @@ impl Message for ConsumerGroupMemberMetadataValue {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for ConsumerGroupMemberMetadataValue {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }
 
@@ -143,6 +201,17 @@ impl ClassicMemberMetadata {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "sessionTimeoutMs");
+        json::plain(out, &self.session_timeout_ms);
+        json::key(out, "supportedProtocols");
+        json::array(out, &self.supported_protocols, |out, e| {
+            e.json(out, version);
+        });
+        out.push('}');
+    }
 }
 
 /// The list of protocols that the member supports if the consumer uses the classic protocol.
@@ -170,5 +239,14 @@ impl ClassicProtocol {
         wire::put_bytes(w, &self.metadata, true)?;
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
+    }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "name");
+        json::string(out, &self.name);
+        json::key(out, "metadata");
+        json::bytes(out, &self.metadata);
+        out.push('}');
     }
 }

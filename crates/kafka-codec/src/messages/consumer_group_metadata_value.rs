@@ -40,6 +40,17 @@ impl ConsumerGroupMetadataValue {
         tags.finish(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "epoch");
+        json::plain(out, &self.epoch);
+        if self.metadata_hash != 0 {
+            json::key(out, "metadataHash");
+            json::plain(out, &self.metadata_hash);
+        }
+        out.push('}');
+    }
 }
 
 impl Message for ConsumerGroupMetadataValue {
@@ -55,5 +66,11 @@ impl Message for ConsumerGroupMetadataValue {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for ConsumerGroupMetadataValue {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

@@ -25,6 +25,15 @@ impl ConsumerGroupPartitionMetadataValue {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "topics");
+        json::array(out, &self.topics, |out, e| {
+            e.json(out, version);
+        });
+        out.push('}');
+    }
 }
 
 impl Message for ConsumerGroupPartitionMetadataValue {
@@ -40,6 +49,12 @@ impl Message for ConsumerGroupPartitionMetadataValue {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for ConsumerGroupPartitionMetadataValue {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }
 
@@ -69,6 +84,17 @@ impl PartitionMetadata {
         wire::put_array(w, &self.racks, true, |w, e| wire::put_string(w, e, true))?;
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
+    }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "partition");
+        json::plain(out, &self.partition);
+        json::key(out, "racks");
+        json::array(out, &self.racks, |out, e| {
+            json::string(out, e);
+        });
+        out.push('}');
     }
 }
 
@@ -106,5 +132,20 @@ impl TopicMetadata {
         wire::put_array(w, &self.partition_metadata, true, |w, e| e.write(w, version))?;
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
+    }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "topicId");
+        json::string(out, &self.topic_id.to_string());
+        json::key(out, "topicName");
+        json::string(out, &self.topic_name);
+        json::key(out, "numPartitions");
+        json::plain(out, &self.num_partitions);
+        json::key(out, "partitionMetadata");
+        json::array(out, &self.partition_metadata, |out, e| {
+            e.json(out, version);
+        });
+        out.push('}');
     }
 }

@@ -25,6 +25,15 @@ impl ConsumerGroupRegularExpressionKey {
         wire::put_string(w, &self.regular_expression, false)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "groupId");
+        json::string(out, &self.group_id);
+        json::key(out, "regularExpression");
+        json::string(out, &self.regular_expression);
+        out.push('}');
+    }
 }
 
 impl Message for ConsumerGroupRegularExpressionKey {
@@ -40,5 +49,11 @@ impl Message for ConsumerGroupRegularExpressionKey {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for ConsumerGroupRegularExpressionKey {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

@@ -33,6 +33,19 @@ impl ConsumerGroupRegularExpressionValue {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "topics");
+        json::array(out, &self.topics, |out, e| {
+            json::string(out, e);
+        });
+        json::key(out, "version");
+        json::plain(out, &self.version);
+        json::key(out, "timestamp");
+        json::plain(out, &self.timestamp);
+        out.push('}');
+    }
 }
 
 impl Message for ConsumerGroupRegularExpressionValue {
@@ -48,5 +61,11 @@ impl Message for ConsumerGroupRegularExpressionValue {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for ConsumerGroupRegularExpressionValue {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

@@ -25,6 +25,15 @@ impl ConsumerGroupTargetAssignmentMemberValue {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "topicPartitions");
+        json::array(out, &self.topic_partitions, |out, e| {
+            e.json(out, version);
+        });
+        out.push('}');
+    }
 }
 
 impl Message for ConsumerGroupTargetAssignmentMemberValue {
@@ -40,6 +49,12 @@ impl Message for ConsumerGroupTargetAssignmentMemberValue {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for ConsumerGroupTargetAssignmentMemberValue {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }
 
@@ -71,5 +86,16 @@ impl TopicPartition {
         })?;
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
+    }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "topicId");
+        json::string(out, &self.topic_id.to_string());
+        json::key(out, "partitions");
+        json::array(out, &self.partitions, |out, e| {
+            json::plain(out, e);
+        });
+        out.push('}');
     }
 }

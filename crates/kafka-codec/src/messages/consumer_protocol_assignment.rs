@@ -25,6 +25,22 @@ impl ConsumerProtocolAssignment {
         wire::put_nullable_bytes(w, self.user_data.as_deref(), false)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "assignedPartitions");
+        json::array(out, &self.assigned_partitions, |out, e| {
+            e.json(out, version);
+        });
+        json::key(out, "userData");
+        match &self.user_data {
+            Some(v) => {
+                json::bytes(out, v);
+            }
+            None => json::null(out),
+        }
+        out.push('}');
+    }
 }
 
 impl Message for ConsumerProtocolAssignment {
@@ -40,6 +56,12 @@ impl Message for ConsumerProtocolAssignment {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for ConsumerProtocolAssignment {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }
 
@@ -67,5 +89,16 @@ impl TopicPartition {
             Ok(())
         })?;
         Ok(())
+    }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "topic");
+        json::string(out, &self.topic);
+        json::key(out, "partitions");
+        json::array(out, &self.partitions, |out, e| {
+            json::plain(out, e);
+        });
+        out.push('}');
     }
 }

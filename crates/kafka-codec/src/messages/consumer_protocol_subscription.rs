@@ -61,6 +61,41 @@ impl ConsumerProtocolSubscription {
         }
         Ok(())
     }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "topics");
+        json::array(out, &self.topics, |out, e| {
+            json::string(out, e);
+        });
+        json::key(out, "userData");
+        match &self.user_data {
+            Some(v) => {
+                json::bytes(out, v);
+            }
+            None => json::null(out),
+        }
+        if version >= 1 {
+            json::key(out, "ownedPartitions");
+            json::array(out, &self.owned_partitions, |out, e| {
+                e.json(out, version);
+            });
+        }
+        if version >= 2 {
+            json::key(out, "generationId");
+            json::plain(out, &self.generation_id);
+        }
+        if version >= 3 {
+            json::key(out, "rackId");
+            match &self.rack_id {
+                Some(v) => {
+                    json::string(out, v);
+                }
+                None => json::null(out),
+            }
+        }
+        out.push('}');
+    }
 }
 
 impl Message for ConsumerProtocolSubscription {
@@ -76,6 +111,12 @@ impl Message for ConsumerProtocolSubscription {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for ConsumerProtocolSubscription {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }
 
@@ -103,5 +144,16 @@ impl TopicPartition {
             Ok(())
         })?;
         Ok(())
+    }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "topic");
+        json::string(out, &self.topic);
+        json::key(out, "partitions");
+        json::array(out, &self.partitions, |out, e| {
+            json::plain(out, e);
+        });
+        out.push('}');
     }
 }

@@ -21,6 +21,13 @@ impl ControlRecordTypeSchema {
         wire::put_i16(w, self.r#type);
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "type");
+        json::plain(out, &self.r#type);
+        out.push('}');
+    }
 }
 
 impl Message for ControlRecordTypeSchema {
@@ -36,5 +43,11 @@ impl Message for ControlRecordTypeSchema {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for ControlRecordTypeSchema {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

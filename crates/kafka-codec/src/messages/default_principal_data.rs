@@ -33,6 +33,17 @@ impl DefaultPrincipalData {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "type");
+        json::string(out, &self.r#type);
+        json::key(out, "name");
+        json::string(out, &self.name);
+        json::key(out, "tokenAuthenticated");
+        json::plain(out, &self.token_authenticated);
+        out.push('}');
+    }
 }
 
 impl Message for DefaultPrincipalData {
@@ -48,5 +59,11 @@ impl Message for DefaultPrincipalData {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for DefaultPrincipalData {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

@@ -49,6 +49,27 @@ impl DelegationTokenRecord {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "owner");
+        json::string(out, &self.owner);
+        json::key(out, "requester");
+        json::string(out, &self.requester);
+        json::key(out, "renewers");
+        json::array(out, &self.renewers, |out, e| {
+            json::string(out, e);
+        });
+        json::key(out, "issueTimestamp");
+        json::plain(out, &self.issue_timestamp);
+        json::key(out, "maxTimestamp");
+        json::plain(out, &self.max_timestamp);
+        json::key(out, "expirationTimestamp");
+        json::plain(out, &self.expiration_timestamp);
+        json::key(out, "tokenId");
+        json::string(out, &self.token_id);
+        out.push('}');
+    }
 }
 
 impl Message for DelegationTokenRecord {
@@ -64,5 +85,11 @@ impl Message for DelegationTokenRecord {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for DelegationTokenRecord {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

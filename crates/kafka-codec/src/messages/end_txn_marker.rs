@@ -21,6 +21,13 @@ impl EndTxnMarker {
         wire::put_i32(w, self.coordinator_epoch);
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "coordinatorEpoch");
+        json::plain(out, &self.coordinator_epoch);
+        out.push('}');
+    }
 }
 
 impl Message for EndTxnMarker {
@@ -36,5 +43,11 @@ impl Message for EndTxnMarker {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for EndTxnMarker {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

@@ -30,6 +30,15 @@ impl FeatureLevelRecord {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "name");
+        json::string(out, &self.name);
+        json::key(out, "featureLevel");
+        json::plain(out, &self.feature_level);
+        out.push('}');
+    }
 }
 
 impl Message for FeatureLevelRecord {
@@ -45,5 +54,11 @@ impl Message for FeatureLevelRecord {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for FeatureLevelRecord {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

@@ -21,6 +21,13 @@ impl GroupMetadataKey {
         wire::put_string(w, &self.group, false)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "group");
+        json::string(out, &self.group);
+        out.push('}');
+    }
 }
 
 impl Message for GroupMetadataKey {
@@ -36,5 +43,11 @@ impl Message for GroupMetadataKey {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for GroupMetadataKey {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

@@ -71,6 +71,37 @@ impl GroupMetadataValue {
         }
         Ok(())
     }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "protocolType");
+        json::string(out, &self.protocol_type);
+        json::key(out, "generation");
+        json::plain(out, &self.generation);
+        json::key(out, "protocol");
+        match &self.protocol {
+            Some(v) => {
+                json::string(out, v);
+            }
+            None => json::null(out),
+        }
+        json::key(out, "leader");
+        match &self.leader {
+            Some(v) => {
+                json::string(out, v);
+            }
+            None => json::null(out),
+        }
+        if version >= 2 {
+            json::key(out, "currentStateTimestamp");
+            json::plain(out, &self.current_state_timestamp);
+        }
+        json::key(out, "members");
+        json::array(out, &self.members, |out, e| {
+            e.json(out, version);
+        });
+        out.push('}');
+    }
 }
 
 impl Message for GroupMetadataValue {
@@ -86,6 +117,12 @@ impl Message for GroupMetadataValue {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for GroupMetadataValue {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }
 
@@ -170,5 +207,35 @@ impl MemberMetadata {
             return unsupported("MemberMetadata.unknown_tags", version);
         }
         Ok(())
+    }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "memberId");
+        json::string(out, &self.member_id);
+        if version >= 3 {
+            json::key(out, "groupInstanceId");
+            match &self.group_instance_id {
+                Some(v) => {
+                    json::string(out, v);
+                }
+                None => json::null(out),
+            }
+        }
+        json::key(out, "clientId");
+        json::string(out, &self.client_id);
+        json::key(out, "clientHost");
+        json::string(out, &self.client_host);
+        if version >= 1 {
+            json::key(out, "rebalanceTimeout");
+            json::plain(out, &self.rebalance_timeout);
+        }
+        json::key(out, "sessionTimeout");
+        json::plain(out, &self.session_timeout);
+        json::key(out, "subscription");
+        json::bytes(out, &self.subscription);
+        json::key(out, "assignment");
+        json::bytes(out, &self.assignment);
+        out.push('}');
     }
 }

@@ -82,6 +82,73 @@ impl GroupRecordKey {
         }
     }
 
+    /// Name of the message.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::LegacyOffsetCommit(_) => super::LegacyOffsetCommitKey::NAME,
+            Self::OffsetCommit(_) => super::OffsetCommitKey::NAME,
+            Self::GroupMetadata(_) => super::GroupMetadataKey::NAME,
+            Self::ConsumerGroupMetadata(_) => super::ConsumerGroupMetadataKey::NAME,
+            Self::ConsumerGroupPartitionMetadata(_) => super::ConsumerGroupPartitionMetadataKey::NAME,
+            Self::ConsumerGroupMemberMetadata(_) => super::ConsumerGroupMemberMetadataKey::NAME,
+            Self::ConsumerGroupTargetAssignmentMetadata(_) => {
+                super::ConsumerGroupTargetAssignmentMetadataKey::NAME
+            }
+            Self::ConsumerGroupTargetAssignmentMember(_) => {
+                super::ConsumerGroupTargetAssignmentMemberKey::NAME
+            }
+            Self::ConsumerGroupCurrentMemberAssignment(_) => {
+                super::ConsumerGroupCurrentMemberAssignmentKey::NAME
+            }
+            Self::ShareGroupMemberMetadata(_) => super::ShareGroupMemberMetadataKey::NAME,
+            Self::ShareGroupMetadata(_) => super::ShareGroupMetadataKey::NAME,
+            Self::ShareGroupTargetAssignmentMetadata(_) => super::ShareGroupTargetAssignmentMetadataKey::NAME,
+            Self::ShareGroupTargetAssignmentMember(_) => super::ShareGroupTargetAssignmentMemberKey::NAME,
+            Self::ShareGroupCurrentMemberAssignment(_) => super::ShareGroupCurrentMemberAssignmentKey::NAME,
+            Self::ShareGroupStatePartitionMetadata(_) => super::ShareGroupStatePartitionMetadataKey::NAME,
+            Self::ConsumerGroupRegularExpression(_) => super::ConsumerGroupRegularExpressionKey::NAME,
+            Self::StreamsGroupMetadata(_) => super::StreamsGroupMetadataKey::NAME,
+            Self::StreamsGroupMemberMetadata(_) => super::StreamsGroupMemberMetadataKey::NAME,
+            Self::StreamsGroupTargetAssignmentMetadata(_) => {
+                super::StreamsGroupTargetAssignmentMetadataKey::NAME
+            }
+            Self::StreamsGroupTargetAssignmentMember(_) => super::StreamsGroupTargetAssignmentMemberKey::NAME,
+            Self::StreamsGroupCurrentMemberAssignment(_) => {
+                super::StreamsGroupCurrentMemberAssignmentKey::NAME
+            }
+            Self::StreamsGroupTopology(_) => super::StreamsGroupTopologyKey::NAME,
+        }
+    }
+
+    /// Appends the message as Kafka's tools show it, with the fields of `version` (keys: 0).
+    pub fn write_json(&self, out: &mut String, version: i16) {
+        use crate::json::JsonMessage as _;
+        match self {
+            Self::LegacyOffsetCommit(m) => m.write_json(out, version),
+            Self::OffsetCommit(m) => m.write_json(out, version),
+            Self::GroupMetadata(m) => m.write_json(out, version),
+            Self::ConsumerGroupMetadata(m) => m.write_json(out, version),
+            Self::ConsumerGroupPartitionMetadata(m) => m.write_json(out, version),
+            Self::ConsumerGroupMemberMetadata(m) => m.write_json(out, version),
+            Self::ConsumerGroupTargetAssignmentMetadata(m) => m.write_json(out, version),
+            Self::ConsumerGroupTargetAssignmentMember(m) => m.write_json(out, version),
+            Self::ConsumerGroupCurrentMemberAssignment(m) => m.write_json(out, version),
+            Self::ShareGroupMemberMetadata(m) => m.write_json(out, version),
+            Self::ShareGroupMetadata(m) => m.write_json(out, version),
+            Self::ShareGroupTargetAssignmentMetadata(m) => m.write_json(out, version),
+            Self::ShareGroupTargetAssignmentMember(m) => m.write_json(out, version),
+            Self::ShareGroupCurrentMemberAssignment(m) => m.write_json(out, version),
+            Self::ShareGroupStatePartitionMetadata(m) => m.write_json(out, version),
+            Self::ConsumerGroupRegularExpression(m) => m.write_json(out, version),
+            Self::StreamsGroupMetadata(m) => m.write_json(out, version),
+            Self::StreamsGroupMemberMetadata(m) => m.write_json(out, version),
+            Self::StreamsGroupTargetAssignmentMetadata(m) => m.write_json(out, version),
+            Self::StreamsGroupTargetAssignmentMember(m) => m.write_json(out, version),
+            Self::StreamsGroupCurrentMemberAssignment(m) => m.write_json(out, version),
+            Self::StreamsGroupTopology(m) => m.write_json(out, version),
+        }
+    }
+
     /// First and last version of the record's type.
     pub fn versions(&self) -> RangeInclusive<i16> {
         match self {
@@ -405,6 +472,77 @@ impl GroupRecordValue {
             Self::StreamsGroupTargetAssignmentMember(_) => 21,
             Self::StreamsGroupCurrentMemberAssignment(_) => 22,
             Self::StreamsGroupTopology(_) => 23,
+        }
+    }
+
+    /// Name of the message.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::LegacyOffsetCommit(_) => super::LegacyOffsetCommitValue::NAME,
+            Self::OffsetCommit(_) => super::OffsetCommitValue::NAME,
+            Self::GroupMetadata(_) => super::GroupMetadataValue::NAME,
+            Self::ConsumerGroupMetadata(_) => super::ConsumerGroupMetadataValue::NAME,
+            Self::ConsumerGroupPartitionMetadata(_) => super::ConsumerGroupPartitionMetadataValue::NAME,
+            Self::ConsumerGroupMemberMetadata(_) => super::ConsumerGroupMemberMetadataValue::NAME,
+            Self::ConsumerGroupTargetAssignmentMetadata(_) => {
+                super::ConsumerGroupTargetAssignmentMetadataValue::NAME
+            }
+            Self::ConsumerGroupTargetAssignmentMember(_) => {
+                super::ConsumerGroupTargetAssignmentMemberValue::NAME
+            }
+            Self::ConsumerGroupCurrentMemberAssignment(_) => {
+                super::ConsumerGroupCurrentMemberAssignmentValue::NAME
+            }
+            Self::ShareGroupMemberMetadata(_) => super::ShareGroupMemberMetadataValue::NAME,
+            Self::ShareGroupMetadata(_) => super::ShareGroupMetadataValue::NAME,
+            Self::ShareGroupTargetAssignmentMetadata(_) => {
+                super::ShareGroupTargetAssignmentMetadataValue::NAME
+            }
+            Self::ShareGroupTargetAssignmentMember(_) => super::ShareGroupTargetAssignmentMemberValue::NAME,
+            Self::ShareGroupCurrentMemberAssignment(_) => super::ShareGroupCurrentMemberAssignmentValue::NAME,
+            Self::ShareGroupStatePartitionMetadata(_) => super::ShareGroupStatePartitionMetadataValue::NAME,
+            Self::ConsumerGroupRegularExpression(_) => super::ConsumerGroupRegularExpressionValue::NAME,
+            Self::StreamsGroupMetadata(_) => super::StreamsGroupMetadataValue::NAME,
+            Self::StreamsGroupMemberMetadata(_) => super::StreamsGroupMemberMetadataValue::NAME,
+            Self::StreamsGroupTargetAssignmentMetadata(_) => {
+                super::StreamsGroupTargetAssignmentMetadataValue::NAME
+            }
+            Self::StreamsGroupTargetAssignmentMember(_) => {
+                super::StreamsGroupTargetAssignmentMemberValue::NAME
+            }
+            Self::StreamsGroupCurrentMemberAssignment(_) => {
+                super::StreamsGroupCurrentMemberAssignmentValue::NAME
+            }
+            Self::StreamsGroupTopology(_) => super::StreamsGroupTopologyValue::NAME,
+        }
+    }
+
+    /// Appends the message as Kafka's tools show it, with the fields of `version` (keys: 0).
+    pub fn write_json(&self, out: &mut String, version: i16) {
+        use crate::json::JsonMessage as _;
+        match self {
+            Self::LegacyOffsetCommit(m) => m.write_json(out, version),
+            Self::OffsetCommit(m) => m.write_json(out, version),
+            Self::GroupMetadata(m) => m.write_json(out, version),
+            Self::ConsumerGroupMetadata(m) => m.write_json(out, version),
+            Self::ConsumerGroupPartitionMetadata(m) => m.write_json(out, version),
+            Self::ConsumerGroupMemberMetadata(m) => m.write_json(out, version),
+            Self::ConsumerGroupTargetAssignmentMetadata(m) => m.write_json(out, version),
+            Self::ConsumerGroupTargetAssignmentMember(m) => m.write_json(out, version),
+            Self::ConsumerGroupCurrentMemberAssignment(m) => m.write_json(out, version),
+            Self::ShareGroupMemberMetadata(m) => m.write_json(out, version),
+            Self::ShareGroupMetadata(m) => m.write_json(out, version),
+            Self::ShareGroupTargetAssignmentMetadata(m) => m.write_json(out, version),
+            Self::ShareGroupTargetAssignmentMember(m) => m.write_json(out, version),
+            Self::ShareGroupCurrentMemberAssignment(m) => m.write_json(out, version),
+            Self::ShareGroupStatePartitionMetadata(m) => m.write_json(out, version),
+            Self::ConsumerGroupRegularExpression(m) => m.write_json(out, version),
+            Self::StreamsGroupMetadata(m) => m.write_json(out, version),
+            Self::StreamsGroupMemberMetadata(m) => m.write_json(out, version),
+            Self::StreamsGroupTargetAssignmentMetadata(m) => m.write_json(out, version),
+            Self::StreamsGroupTargetAssignmentMember(m) => m.write_json(out, version),
+            Self::StreamsGroupCurrentMemberAssignment(m) => m.write_json(out, version),
+            Self::StreamsGroupTopology(m) => m.write_json(out, version),
         }
     }
 

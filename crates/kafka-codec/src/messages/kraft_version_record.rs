@@ -29,6 +29,15 @@ impl KRaftVersionRecord {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "version");
+        json::plain(out, &self.version);
+        json::key(out, "kRaftVersion");
+        json::plain(out, &self.kraft_version);
+        out.push('}');
+    }
 }
 
 impl Message for KRaftVersionRecord {
@@ -44,5 +53,11 @@ impl Message for KRaftVersionRecord {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for KRaftVersionRecord {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

@@ -37,6 +37,23 @@ impl LeaderChangeMessage {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "version");
+        json::plain(out, &self.version);
+        json::key(out, "leaderId");
+        json::plain(out, &self.leader_id);
+        json::key(out, "voters");
+        json::array(out, &self.voters, |out, e| {
+            e.json(out, version);
+        });
+        json::key(out, "grantingVoters");
+        json::array(out, &self.granting_voters, |out, e| {
+            e.json(out, version);
+        });
+        out.push('}');
+    }
 }
 
 impl Message for LeaderChangeMessage {
@@ -52,6 +69,12 @@ impl Message for LeaderChangeMessage {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for LeaderChangeMessage {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }
 
@@ -86,5 +109,16 @@ impl Voter {
         }
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
+    }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "voterId");
+        json::plain(out, &self.voter_id);
+        if version >= 1 {
+            json::key(out, "voterDirectoryId");
+            json::string(out, &self.voter_directory_id.to_string());
+        }
+        out.push('}');
     }
 }

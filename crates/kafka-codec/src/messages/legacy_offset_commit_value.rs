@@ -29,6 +29,17 @@ impl LegacyOffsetCommitValue {
         wire::put_i64(w, self.commit_timestamp);
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "offset");
+        json::plain(out, &self.offset);
+        json::key(out, "metadata");
+        json::string(out, &self.metadata);
+        json::key(out, "commitTimestamp");
+        json::plain(out, &self.commit_timestamp);
+        out.push('}');
+    }
 }
 
 impl Message for LegacyOffsetCommitValue {
@@ -44,5 +55,11 @@ impl Message for LegacyOffsetCommitValue {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for LegacyOffsetCommitValue {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

@@ -94,6 +94,71 @@ impl MetadataRecord {
         }
     }
 
+    /// Name of the message.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::RegisterBroker(_) => super::RegisterBrokerRecord::NAME,
+            Self::UnregisterBroker(_) => super::UnregisterBrokerRecord::NAME,
+            Self::Topic(_) => super::TopicRecord::NAME,
+            Self::Partition(_) => super::PartitionRecord::NAME,
+            Self::Config(_) => super::ConfigRecord::NAME,
+            Self::PartitionChange(_) => super::PartitionChangeRecord::NAME,
+            Self::FenceBroker(_) => super::FenceBrokerRecord::NAME,
+            Self::UnfenceBroker(_) => super::UnfenceBrokerRecord::NAME,
+            Self::RemoveTopic(_) => super::RemoveTopicRecord::NAME,
+            Self::DelegationToken(_) => super::DelegationTokenRecord::NAME,
+            Self::UserScramCredential(_) => super::UserScramCredentialRecord::NAME,
+            Self::FeatureLevel(_) => super::FeatureLevelRecord::NAME,
+            Self::ClientQuota(_) => super::ClientQuotaRecord::NAME,
+            Self::ProducerIds(_) => super::ProducerIdsRecord::NAME,
+            Self::BrokerRegistrationChange(_) => super::BrokerRegistrationChangeRecord::NAME,
+            Self::AccessControlEntry(_) => super::AccessControlEntryRecord::NAME,
+            Self::RemoveAccessControlEntry(_) => super::RemoveAccessControlEntryRecord::NAME,
+            Self::NoOp(_) => super::NoOpRecord::NAME,
+            Self::ZkMigrationState(_) => super::ZkMigrationStateRecord::NAME,
+            Self::RemoveUserScramCredential(_) => super::RemoveUserScramCredentialRecord::NAME,
+            Self::BeginTransaction(_) => super::BeginTransactionRecord::NAME,
+            Self::EndTransaction(_) => super::EndTransactionRecord::NAME,
+            Self::AbortTransaction(_) => super::AbortTransactionRecord::NAME,
+            Self::RemoveDelegationToken(_) => super::RemoveDelegationTokenRecord::NAME,
+            Self::RegisterController(_) => super::RegisterControllerRecord::NAME,
+            Self::ClearElr(_) => super::ClearElrRecord::NAME,
+        }
+    }
+
+    /// Appends the message as Kafka's tools show it, with the fields of `version` (keys: 0).
+    pub fn write_json(&self, out: &mut String, version: i16) {
+        use crate::json::JsonMessage as _;
+        match self {
+            Self::RegisterBroker(m) => m.write_json(out, version),
+            Self::UnregisterBroker(m) => m.write_json(out, version),
+            Self::Topic(m) => m.write_json(out, version),
+            Self::Partition(m) => m.write_json(out, version),
+            Self::Config(m) => m.write_json(out, version),
+            Self::PartitionChange(m) => m.write_json(out, version),
+            Self::FenceBroker(m) => m.write_json(out, version),
+            Self::UnfenceBroker(m) => m.write_json(out, version),
+            Self::RemoveTopic(m) => m.write_json(out, version),
+            Self::DelegationToken(m) => m.write_json(out, version),
+            Self::UserScramCredential(m) => m.write_json(out, version),
+            Self::FeatureLevel(m) => m.write_json(out, version),
+            Self::ClientQuota(m) => m.write_json(out, version),
+            Self::ProducerIds(m) => m.write_json(out, version),
+            Self::BrokerRegistrationChange(m) => m.write_json(out, version),
+            Self::AccessControlEntry(m) => m.write_json(out, version),
+            Self::RemoveAccessControlEntry(m) => m.write_json(out, version),
+            Self::NoOp(m) => m.write_json(out, version),
+            Self::ZkMigrationState(m) => m.write_json(out, version),
+            Self::RemoveUserScramCredential(m) => m.write_json(out, version),
+            Self::BeginTransaction(m) => m.write_json(out, version),
+            Self::EndTransaction(m) => m.write_json(out, version),
+            Self::AbortTransaction(m) => m.write_json(out, version),
+            Self::RemoveDelegationToken(m) => m.write_json(out, version),
+            Self::RegisterController(m) => m.write_json(out, version),
+            Self::ClearElr(m) => m.write_json(out, version),
+        }
+    }
+
     /// First and last version of the record's type.
     pub fn versions(&self) -> RangeInclusive<i16> {
         match self {

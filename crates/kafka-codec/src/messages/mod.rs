@@ -15,6 +15,7 @@ pub mod group_records;
 pub mod metadata;
 pub mod transaction_records;
 mod prelude {
+    pub(super) use crate::json;
     pub(super) use crate::message::{decodable, encodable, non_null, unsupported};
     pub(super) use crate::wire::{self, Reader, TagWriter, TaggedFields};
     pub(super) use crate::{ApiKey, DecodeError, EncodeError, Message, Request, Uuid};

@@ -21,6 +21,11 @@ impl NoOpRecord {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        out.push('}');
+    }
 }
 
 impl Message for NoOpRecord {
@@ -36,5 +41,11 @@ impl Message for NoOpRecord {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for NoOpRecord {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

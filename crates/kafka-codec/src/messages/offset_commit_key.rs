@@ -29,6 +29,17 @@ impl OffsetCommitKey {
         wire::put_i32(w, self.partition);
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "group");
+        json::string(out, &self.group);
+        json::key(out, "topic");
+        json::string(out, &self.topic);
+        json::key(out, "partition");
+        json::plain(out, &self.partition);
+        out.push('}');
+    }
 }
 
 impl Message for OffsetCommitKey {
@@ -44,5 +55,11 @@ impl Message for OffsetCommitKey {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for OffsetCommitKey {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

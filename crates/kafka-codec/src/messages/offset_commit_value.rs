@@ -86,6 +86,29 @@ impl OffsetCommitValue {
         }
         Ok(())
     }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "offset");
+        json::plain(out, &self.offset);
+        if version >= 3 {
+            json::key(out, "leaderEpoch");
+            json::plain(out, &self.leader_epoch);
+        }
+        json::key(out, "metadata");
+        json::string(out, &self.metadata);
+        json::key(out, "commitTimestamp");
+        json::plain(out, &self.commit_timestamp);
+        if version == 1 {
+            json::key(out, "expireTimestamp");
+            json::plain(out, &self.expire_timestamp);
+        }
+        if version >= 4 && !self.topic_id.is_zero() {
+            json::key(out, "topicId");
+            json::string(out, &self.topic_id.to_string());
+        }
+        out.push('}');
+    }
 }
 
 impl Message for OffsetCommitValue {
@@ -101,5 +124,11 @@ impl Message for OffsetCommitValue {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for OffsetCommitValue {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

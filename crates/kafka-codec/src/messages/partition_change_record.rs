@@ -168,6 +168,100 @@ impl PartitionChangeRecord {
         tags.finish(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "partitionId");
+        json::plain(out, &self.partition_id);
+        json::key(out, "topicId");
+        json::string(out, &self.topic_id.to_string());
+        if self.isr.is_some() {
+            json::key(out, "isr");
+            match &self.isr {
+                Some(v) => {
+                    json::array(out, v, |out, e| {
+                        json::plain(out, e);
+                    });
+                }
+                None => json::null(out),
+            }
+        }
+        if self.leader != -2 {
+            json::key(out, "leader");
+            json::plain(out, &self.leader);
+        }
+        if self.replicas.is_some() {
+            json::key(out, "replicas");
+            match &self.replicas {
+                Some(v) => {
+                    json::array(out, v, |out, e| {
+                        json::plain(out, e);
+                    });
+                }
+                None => json::null(out),
+            }
+        }
+        if self.removing_replicas.is_some() {
+            json::key(out, "removingReplicas");
+            match &self.removing_replicas {
+                Some(v) => {
+                    json::array(out, v, |out, e| {
+                        json::plain(out, e);
+                    });
+                }
+                None => json::null(out),
+            }
+        }
+        if self.adding_replicas.is_some() {
+            json::key(out, "addingReplicas");
+            match &self.adding_replicas {
+                Some(v) => {
+                    json::array(out, v, |out, e| {
+                        json::plain(out, e);
+                    });
+                }
+                None => json::null(out),
+            }
+        }
+        if self.leader_recovery_state != -1 {
+            json::key(out, "leaderRecoveryState");
+            json::plain(out, &self.leader_recovery_state);
+        }
+        if version >= 1 && self.directories.is_some() {
+            json::key(out, "directories");
+            match &self.directories {
+                Some(v) => {
+                    json::array(out, v, |out, e| {
+                        json::string(out, &e.to_string());
+                    });
+                }
+                None => json::null(out),
+            }
+        }
+        if version >= 2 && self.eligible_leader_replicas.is_some() {
+            json::key(out, "eligibleLeaderReplicas");
+            match &self.eligible_leader_replicas {
+                Some(v) => {
+                    json::array(out, v, |out, e| {
+                        json::plain(out, e);
+                    });
+                }
+                None => json::null(out),
+            }
+        }
+        if version >= 2 && self.last_known_elr.is_some() {
+            json::key(out, "lastKnownElr");
+            match &self.last_known_elr {
+                Some(v) => {
+                    json::array(out, v, |out, e| {
+                        json::plain(out, e);
+                    });
+                }
+                None => json::null(out),
+            }
+        }
+        out.push('}');
+    }
 }
 
 impl Message for PartitionChangeRecord {
@@ -183,5 +277,11 @@ impl Message for PartitionChangeRecord {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for PartitionChangeRecord {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

@@ -149,6 +149,69 @@ impl PartitionRecord {
         tags.finish(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "partitionId");
+        json::plain(out, &self.partition_id);
+        json::key(out, "topicId");
+        json::string(out, &self.topic_id.to_string());
+        json::key(out, "replicas");
+        json::array(out, &self.replicas, |out, e| {
+            json::plain(out, e);
+        });
+        json::key(out, "isr");
+        json::array(out, &self.isr, |out, e| {
+            json::plain(out, e);
+        });
+        json::key(out, "removingReplicas");
+        json::array(out, &self.removing_replicas, |out, e| {
+            json::plain(out, e);
+        });
+        json::key(out, "addingReplicas");
+        json::array(out, &self.adding_replicas, |out, e| {
+            json::plain(out, e);
+        });
+        json::key(out, "leader");
+        json::plain(out, &self.leader);
+        if self.leader_recovery_state != 0 {
+            json::key(out, "leaderRecoveryState");
+            json::plain(out, &self.leader_recovery_state);
+        }
+        json::key(out, "leaderEpoch");
+        json::plain(out, &self.leader_epoch);
+        json::key(out, "partitionEpoch");
+        json::plain(out, &self.partition_epoch);
+        if version >= 1 {
+            json::key(out, "directories");
+            json::array(out, &self.directories, |out, e| {
+                json::string(out, &e.to_string());
+            });
+        }
+        if version >= 2 && self.eligible_leader_replicas.is_some() {
+            json::key(out, "eligibleLeaderReplicas");
+            match &self.eligible_leader_replicas {
+                Some(v) => {
+                    json::array(out, v, |out, e| {
+                        json::plain(out, e);
+                    });
+                }
+                None => json::null(out),
+            }
+        }
+        if version >= 2 && self.last_known_elr.is_some() {
+            json::key(out, "lastKnownElr");
+            match &self.last_known_elr {
+                Some(v) => {
+                    json::array(out, v, |out, e| {
+                        json::plain(out, e);
+                    });
+                }
+                None => json::null(out),
+            }
+        }
+        out.push('}');
+    }
 }
 
 impl Message for PartitionRecord {
@@ -164,5 +227,11 @@ impl Message for PartitionRecord {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for PartitionRecord {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

@@ -44,6 +44,17 @@ impl ProducerIdsRecord {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "brokerId");
+        json::plain(out, &self.broker_id);
+        json::key(out, "brokerEpoch");
+        json::plain(out, &self.broker_epoch);
+        json::key(out, "nextProducerId");
+        json::plain(out, &self.next_producer_id);
+        out.push('}');
+    }
 }
 
 impl Message for ProducerIdsRecord {
@@ -59,5 +70,11 @@ impl Message for ProducerIdsRecord {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for ProducerIdsRecord {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

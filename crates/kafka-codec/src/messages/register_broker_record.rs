@@ -125,6 +125,59 @@ impl RegisterBrokerRecord {
         tags.finish(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "brokerId");
+        json::plain(out, &self.broker_id);
+        if version >= 2 {
+            json::key(out, "isMigratingZkBroker");
+            json::plain(out, &self.is_migrating_zk_broker);
+        }
+        json::key(out, "incarnationId");
+        json::string(out, &self.incarnation_id.to_string());
+        json::key(out, "brokerEpoch");
+        json::plain(out, &self.broker_epoch);
+        json::key(out, "endPoints");
+        json::array(out, &self.end_points, |out, e| {
+            e.json(out, version);
+        });
+        json::key(out, "features");
+        json::array(out, &self.features, |out, e| {
+            e.json(out, version);
+        });
+        json::key(out, "rack");
+        match &self.rack {
+            Some(v) => {
+                json::string(out, v);
+            }
+            None => json::null(out),
+        }
+        json::key(out, "fenced");
+        json::plain(out, &self.fenced);
+        if version >= 1 {
+            json::key(out, "inControlledShutdown");
+            json::plain(out, &self.in_controlled_shutdown);
+        }
+        if version >= 3 && !self.log_dirs.is_empty() {
+            json::key(out, "logDirs");
+            json::array(out, &self.log_dirs, |out, e| {
+                json::string(out, &e.to_string());
+            });
+        }
+        if version >= 4 && self.cordoned_log_dirs.is_some() {
+            json::key(out, "cordonedLogDirs");
+            match &self.cordoned_log_dirs {
+                Some(v) => {
+                    json::array(out, v, |out, e| {
+                        json::string(out, &e.to_string());
+                    });
+                }
+                None => json::null(out),
+            }
+        }
+        out.push('}');
+    }
 }
 
 impl Message for RegisterBrokerRecord {
@@ -140,6 +193,12 @@ impl Message for RegisterBrokerRecord {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for RegisterBrokerRecord {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }
 
@@ -177,6 +236,19 @@ impl BrokerEndpoint {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "name");
+        json::string(out, &self.name);
+        json::key(out, "host");
+        json::string(out, &self.host);
+        json::key(out, "port");
+        json::plain(out, &self.port);
+        json::key(out, "securityProtocol");
+        json::plain(out, &self.security_protocol);
+        out.push('}');
+    }
 }
 
 /// The features on this broker
@@ -208,5 +280,16 @@ impl BrokerFeature {
         wire::put_i16(w, self.max_supported_version);
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
+    }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "name");
+        json::string(out, &self.name);
+        json::key(out, "minSupportedVersion");
+        json::plain(out, &self.min_supported_version);
+        json::key(out, "maxSupportedVersion");
+        json::plain(out, &self.max_supported_version);
+        out.push('}');
     }
 }

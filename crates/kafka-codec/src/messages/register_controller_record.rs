@@ -41,6 +41,25 @@ impl RegisterControllerRecord {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "controllerId");
+        json::plain(out, &self.controller_id);
+        json::key(out, "incarnationId");
+        json::string(out, &self.incarnation_id.to_string());
+        json::key(out, "zkMigrationReady");
+        json::plain(out, &self.zk_migration_ready);
+        json::key(out, "endPoints");
+        json::array(out, &self.end_points, |out, e| {
+            e.json(out, version);
+        });
+        json::key(out, "features");
+        json::array(out, &self.features, |out, e| {
+            e.json(out, version);
+        });
+        out.push('}');
+    }
 }
 
 impl Message for RegisterControllerRecord {
@@ -56,6 +75,12 @@ impl Message for RegisterControllerRecord {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for RegisterControllerRecord {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }
 
@@ -93,6 +118,19 @@ impl ControllerEndpoint {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "name");
+        json::string(out, &self.name);
+        json::key(out, "host");
+        json::string(out, &self.host);
+        json::key(out, "port");
+        json::plain(out, &self.port);
+        json::key(out, "securityProtocol");
+        json::plain(out, &self.security_protocol);
+        out.push('}');
+    }
 }
 
 /// The features on this controller
@@ -124,5 +162,16 @@ impl ControllerFeature {
         wire::put_i16(w, self.max_supported_version);
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
+    }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "name");
+        json::string(out, &self.name);
+        json::key(out, "minSupportedVersion");
+        json::plain(out, &self.min_supported_version);
+        json::key(out, "maxSupportedVersion");
+        json::plain(out, &self.max_supported_version);
+        out.push('}');
     }
 }

@@ -25,6 +25,13 @@ impl RemoveAccessControlEntryRecord {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "id");
+        json::string(out, &self.id.to_string());
+        out.push('}');
+    }
 }
 
 impl Message for RemoveAccessControlEntryRecord {
@@ -40,5 +47,11 @@ impl Message for RemoveAccessControlEntryRecord {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for RemoveAccessControlEntryRecord {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

@@ -25,6 +25,13 @@ impl RemoveDelegationTokenRecord {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "tokenId");
+        json::string(out, &self.token_id);
+        out.push('}');
+    }
 }
 
 impl Message for RemoveDelegationTokenRecord {
@@ -40,5 +47,11 @@ impl Message for RemoveDelegationTokenRecord {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for RemoveDelegationTokenRecord {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

@@ -25,6 +25,13 @@ impl RemoveTopicRecord {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "topicId");
+        json::string(out, &self.topic_id.to_string());
+        out.push('}');
+    }
 }
 
 impl Message for RemoveTopicRecord {
@@ -40,5 +47,11 @@ impl Message for RemoveTopicRecord {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for RemoveTopicRecord {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

@@ -29,6 +29,15 @@ impl RemoveUserScramCredentialRecord {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "name");
+        json::string(out, &self.name);
+        json::key(out, "mechanism");
+        json::plain(out, &self.mechanism);
+        out.push('}');
+    }
 }
 
 impl Message for RemoveUserScramCredentialRecord {
@@ -44,5 +53,11 @@ impl Message for RemoveUserScramCredentialRecord {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for RemoveUserScramCredentialRecord {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

@@ -38,6 +38,21 @@ impl ShareGroupCurrentMemberAssignmentValue {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "memberEpoch");
+        json::plain(out, &self.member_epoch);
+        json::key(out, "previousMemberEpoch");
+        json::plain(out, &self.previous_member_epoch);
+        json::key(out, "state");
+        json::plain(out, &self.state);
+        json::key(out, "assignedPartitions");
+        json::array(out, &self.assigned_partitions, |out, e| {
+            e.json(out, version);
+        });
+        out.push('}');
+    }
 }
 
 impl Message for ShareGroupCurrentMemberAssignmentValue {
@@ -53,6 +68,12 @@ impl Message for ShareGroupCurrentMemberAssignmentValue {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for ShareGroupCurrentMemberAssignmentValue {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }
 
@@ -84,5 +105,16 @@ impl TopicPartitions {
         })?;
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
+    }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "topicId");
+        json::string(out, &self.topic_id.to_string());
+        json::key(out, "partitions");
+        json::array(out, &self.partitions, |out, e| {
+            json::plain(out, e);
+        });
+        out.push('}');
     }
 }

@@ -25,6 +25,15 @@ impl ShareGroupMemberMetadataKey {
         wire::put_string(w, &self.member_id, false)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "groupId");
+        json::string(out, &self.group_id);
+        json::key(out, "memberId");
+        json::string(out, &self.member_id);
+        out.push('}');
+    }
 }
 
 impl Message for ShareGroupMemberMetadataKey {
@@ -40,5 +49,11 @@ impl Message for ShareGroupMemberMetadataKey {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for ShareGroupMemberMetadataKey {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

@@ -49,6 +49,26 @@ impl ShareGroupMemberMetadataValue {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "rackId");
+        match &self.rack_id {
+            Some(v) => {
+                json::string(out, v);
+            }
+            None => json::null(out),
+        }
+        json::key(out, "clientId");
+        json::string(out, &self.client_id);
+        json::key(out, "clientHost");
+        json::string(out, &self.client_host);
+        json::key(out, "subscribedTopicNames");
+        json::array(out, &self.subscribed_topic_names, |out, e| {
+            json::string(out, e);
+        });
+        out.push('}');
+    }
 }
 
 impl Message for ShareGroupMemberMetadataValue {
@@ -64,5 +84,11 @@ impl Message for ShareGroupMemberMetadataValue {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for ShareGroupMemberMetadataValue {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

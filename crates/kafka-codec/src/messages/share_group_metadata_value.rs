@@ -29,6 +29,15 @@ impl ShareGroupMetadataValue {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "epoch");
+        json::plain(out, &self.epoch);
+        json::key(out, "metadataHash");
+        json::plain(out, &self.metadata_hash);
+        out.push('}');
+    }
 }
 
 impl Message for ShareGroupMetadataValue {
@@ -44,5 +53,11 @@ impl Message for ShareGroupMetadataValue {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for ShareGroupMetadataValue {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

@@ -33,6 +33,23 @@ impl ShareGroupStatePartitionMetadataValue {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "initializingTopics");
+        json::array(out, &self.initializing_topics, |out, e| {
+            e.json(out, version);
+        });
+        json::key(out, "initializedTopics");
+        json::array(out, &self.initialized_topics, |out, e| {
+            e.json(out, version);
+        });
+        json::key(out, "deletingTopics");
+        json::array(out, &self.deleting_topics, |out, e| {
+            e.json(out, version);
+        });
+        out.push('}');
+    }
 }
 
 impl Message for ShareGroupStatePartitionMetadataValue {
@@ -48,6 +65,12 @@ impl Message for ShareGroupStatePartitionMetadataValue {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for ShareGroupStatePartitionMetadataValue {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }
 
@@ -76,6 +99,15 @@ impl TopicInfo {
         wire::put_string(w, &self.topic_name, true)?;
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
+    }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "topicId");
+        json::string(out, &self.topic_id.to_string());
+        json::key(out, "topicName");
+        json::string(out, &self.topic_name);
+        out.push('}');
     }
 }
 
@@ -111,5 +143,18 @@ impl TopicPartitionsInfo {
         })?;
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
+    }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "topicId");
+        json::string(out, &self.topic_id.to_string());
+        json::key(out, "topicName");
+        json::string(out, &self.topic_name);
+        json::key(out, "partitions");
+        json::array(out, &self.partitions, |out, e| {
+            json::plain(out, e);
+        });
+        out.push('}');
     }
 }

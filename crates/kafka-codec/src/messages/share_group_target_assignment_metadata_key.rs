@@ -21,6 +21,13 @@ impl ShareGroupTargetAssignmentMetadataKey {
         wire::put_string(w, &self.group_id, false)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "groupId");
+        json::string(out, &self.group_id);
+        out.push('}');
+    }
 }
 
 impl Message for ShareGroupTargetAssignmentMetadataKey {
@@ -36,5 +43,11 @@ impl Message for ShareGroupTargetAssignmentMetadataKey {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for ShareGroupTargetAssignmentMetadataKey {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

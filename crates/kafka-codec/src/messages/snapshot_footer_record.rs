@@ -25,6 +25,13 @@ impl SnapshotFooterRecord {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "version");
+        json::plain(out, &self.version);
+        out.push('}');
+    }
 }
 
 impl Message for SnapshotFooterRecord {
@@ -40,5 +47,11 @@ impl Message for SnapshotFooterRecord {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for SnapshotFooterRecord {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

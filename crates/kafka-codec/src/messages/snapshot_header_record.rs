@@ -29,6 +29,15 @@ impl SnapshotHeaderRecord {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "version");
+        json::plain(out, &self.version);
+        json::key(out, "lastContainedLogTimestamp");
+        json::plain(out, &self.last_contained_log_timestamp);
+        out.push('}');
+    }
 }
 
 impl Message for SnapshotHeaderRecord {
@@ -44,5 +53,11 @@ impl Message for SnapshotHeaderRecord {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for SnapshotHeaderRecord {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

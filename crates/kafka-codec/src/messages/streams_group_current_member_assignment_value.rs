@@ -58,6 +58,41 @@ impl StreamsGroupCurrentMemberAssignmentValue {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "memberEpoch");
+        json::plain(out, &self.member_epoch);
+        json::key(out, "previousMemberEpoch");
+        json::plain(out, &self.previous_member_epoch);
+        json::key(out, "state");
+        json::plain(out, &self.state);
+        json::key(out, "activeTasks");
+        json::array(out, &self.active_tasks, |out, e| {
+            e.json(out, version);
+        });
+        json::key(out, "standbyTasks");
+        json::array(out, &self.standby_tasks, |out, e| {
+            e.json(out, version);
+        });
+        json::key(out, "warmupTasks");
+        json::array(out, &self.warmup_tasks, |out, e| {
+            e.json(out, version);
+        });
+        json::key(out, "activeTasksPendingRevocation");
+        json::array(out, &self.active_tasks_pending_revocation, |out, e| {
+            e.json(out, version);
+        });
+        json::key(out, "standbyTasksPendingRevocation");
+        json::array(out, &self.standby_tasks_pending_revocation, |out, e| {
+            e.json(out, version);
+        });
+        json::key(out, "warmupTasksPendingRevocation");
+        json::array(out, &self.warmup_tasks_pending_revocation, |out, e| {
+            e.json(out, version);
+        });
+        out.push('}');
+    }
 }
 
 impl Message for StreamsGroupCurrentMemberAssignmentValue {
@@ -73,6 +108,12 @@ impl Message for StreamsGroupCurrentMemberAssignmentValue {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for StreamsGroupCurrentMemberAssignmentValue {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }
 
@@ -134,5 +175,27 @@ impl TaskIds {
         }
         tags.finish(w, &self.unknown_tags)?;
         Ok(())
+    }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "subtopologyId");
+        json::string(out, &self.subtopology_id);
+        json::key(out, "partitions");
+        json::array(out, &self.partitions, |out, e| {
+            json::plain(out, e);
+        });
+        if self.assignment_epochs.as_ref().is_none_or(|v| !v.is_empty()) {
+            json::key(out, "assignmentEpochs");
+            match &self.assignment_epochs {
+                Some(v) => {
+                    json::array(out, v, |out, e| {
+                        json::plain(out, e);
+                    });
+                }
+                None => json::null(out),
+            }
+        }
+        out.push('}');
     }
 }

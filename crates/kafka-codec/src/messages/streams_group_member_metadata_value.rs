@@ -80,6 +80,46 @@ impl StreamsGroupMemberMetadataValue {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "instanceId");
+        match &self.instance_id {
+            Some(v) => {
+                json::string(out, v);
+            }
+            None => json::null(out),
+        }
+        json::key(out, "rackId");
+        match &self.rack_id {
+            Some(v) => {
+                json::string(out, v);
+            }
+            None => json::null(out),
+        }
+        json::key(out, "clientId");
+        json::string(out, &self.client_id);
+        json::key(out, "clientHost");
+        json::string(out, &self.client_host);
+        json::key(out, "rebalanceTimeoutMs");
+        json::plain(out, &self.rebalance_timeout_ms);
+        json::key(out, "topologyEpoch");
+        json::plain(out, &self.topology_epoch);
+        json::key(out, "processId");
+        json::string(out, &self.process_id);
+        json::key(out, "userEndpoint");
+        match &self.user_endpoint {
+            Some(v) => {
+                v.json(out, version);
+            }
+            None => json::null(out),
+        }
+        json::key(out, "clientTags");
+        json::array(out, &self.client_tags, |out, e| {
+            e.json(out, version);
+        });
+        out.push('}');
+    }
 }
 
 impl Message for StreamsGroupMemberMetadataValue {
@@ -95,6 +135,12 @@ impl Message for StreamsGroupMemberMetadataValue {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for StreamsGroupMemberMetadataValue {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }
 
@@ -124,6 +170,15 @@ impl Endpoint {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "host");
+        json::string(out, &self.host);
+        json::key(out, "port");
+        json::plain(out, &self.port);
+        out.push('}');
+    }
 }
 
 /// Used for rack-aware assignment algorithm.
@@ -151,5 +206,14 @@ impl KeyValue {
         wire::put_string(w, &self.value, true)?;
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
+    }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "key");
+        json::string(out, &self.key);
+        json::key(out, "value");
+        json::string(out, &self.value);
+        out.push('}');
     }
 }

@@ -70,6 +70,30 @@ impl StreamsGroupMetadataValue {
         tags.finish(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "epoch");
+        json::plain(out, &self.epoch);
+        json::key(out, "metadataHash");
+        json::plain(out, &self.metadata_hash);
+        if self.validated_topology_epoch != -1 {
+            json::key(out, "validatedTopologyEpoch");
+            json::plain(out, &self.validated_topology_epoch);
+        }
+        if self.last_assignment_configs.as_ref().is_none_or(|v| !v.is_empty()) {
+            json::key(out, "lastAssignmentConfigs");
+            match &self.last_assignment_configs {
+                Some(v) => {
+                    json::array(out, v, |out, e| {
+                        e.json(out, version);
+                    });
+                }
+                None => json::null(out),
+            }
+        }
+        out.push('}');
+    }
 }
 
 impl Message for StreamsGroupMetadataValue {
@@ -85,6 +109,12 @@ impl Message for StreamsGroupMetadataValue {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for StreamsGroupMetadataValue {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }
 
@@ -113,5 +143,14 @@ impl LastAssignmentConfig {
         wire::put_string(w, &self.value, true)?;
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
+    }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "key");
+        json::string(out, &self.key);
+        json::key(out, "value");
+        json::string(out, &self.value);
+        out.push('}');
     }
 }

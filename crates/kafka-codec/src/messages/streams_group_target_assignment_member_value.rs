@@ -33,6 +33,23 @@ impl StreamsGroupTargetAssignmentMemberValue {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "activeTasks");
+        json::array(out, &self.active_tasks, |out, e| {
+            e.json(out, version);
+        });
+        json::key(out, "standbyTasks");
+        json::array(out, &self.standby_tasks, |out, e| {
+            e.json(out, version);
+        });
+        json::key(out, "warmupTasks");
+        json::array(out, &self.warmup_tasks, |out, e| {
+            e.json(out, version);
+        });
+        out.push('}');
+    }
 }
 
 impl Message for StreamsGroupTargetAssignmentMemberValue {
@@ -48,6 +65,12 @@ impl Message for StreamsGroupTargetAssignmentMemberValue {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for StreamsGroupTargetAssignmentMemberValue {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }
 
@@ -79,5 +102,16 @@ impl TaskIds {
         })?;
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
+    }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "subtopologyId");
+        json::string(out, &self.subtopology_id);
+        json::key(out, "partitions");
+        json::array(out, &self.partitions, |out, e| {
+            json::plain(out, e);
+        });
+        out.push('}');
     }
 }

@@ -40,6 +40,17 @@ impl StreamsGroupTargetAssignmentMetadataValue {
         tags.finish(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "assignmentEpoch");
+        json::plain(out, &self.assignment_epoch);
+        if self.assignment_timestamp != 0 {
+            json::key(out, "assignmentTimestamp");
+            json::plain(out, &self.assignment_timestamp);
+        }
+        out.push('}');
+    }
 }
 
 impl Message for StreamsGroupTargetAssignmentMetadataValue {
@@ -55,5 +66,11 @@ impl Message for StreamsGroupTargetAssignmentMetadataValue {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for StreamsGroupTargetAssignmentMetadataValue {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

@@ -29,6 +29,17 @@ impl StreamsGroupTopologyValue {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "epoch");
+        json::plain(out, &self.epoch);
+        json::key(out, "subtopologies");
+        json::array(out, &self.subtopologies, |out, e| {
+            e.json(out, version);
+        });
+        out.push('}');
+    }
 }
 
 impl Message for StreamsGroupTopologyValue {
@@ -44,6 +55,12 @@ impl Message for StreamsGroupTopologyValue {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for StreamsGroupTopologyValue {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }
 
@@ -87,6 +104,23 @@ impl CopartitionGroup {
         })?;
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
+    }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "sourceTopics");
+        json::array(out, &self.source_topics, |out, e| {
+            json::plain(out, e);
+        });
+        json::key(out, "sourceTopicRegex");
+        json::array(out, &self.source_topic_regex, |out, e| {
+            json::plain(out, e);
+        });
+        json::key(out, "repartitionSourceTopics");
+        json::array(out, &self.repartition_source_topics, |out, e| {
+            json::plain(out, e);
+        });
+        out.push('}');
     }
 }
 
@@ -136,6 +170,37 @@ impl Subtopology {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "subtopologyId");
+        json::string(out, &self.subtopology_id);
+        json::key(out, "sourceTopics");
+        json::array(out, &self.source_topics, |out, e| {
+            json::string(out, e);
+        });
+        json::key(out, "sourceTopicRegex");
+        json::array(out, &self.source_topic_regex, |out, e| {
+            json::string(out, e);
+        });
+        json::key(out, "stateChangelogTopics");
+        json::array(out, &self.state_changelog_topics, |out, e| {
+            e.json(out, version);
+        });
+        json::key(out, "repartitionSinkTopics");
+        json::array(out, &self.repartition_sink_topics, |out, e| {
+            json::string(out, e);
+        });
+        json::key(out, "repartitionSourceTopics");
+        json::array(out, &self.repartition_source_topics, |out, e| {
+            e.json(out, version);
+        });
+        json::key(out, "copartitionGroups");
+        json::array(out, &self.copartition_groups, |out, e| {
+            e.json(out, version);
+        });
+        out.push('}');
+    }
 }
 
 /// Topic-level configurations as key-value pairs.
@@ -163,6 +228,15 @@ impl TopicConfig {
         wire::put_string(w, &self.value, true)?;
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
+    }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "key");
+        json::string(out, &self.key);
+        json::key(out, "value");
+        json::string(out, &self.value);
+        out.push('}');
     }
 }
 
@@ -200,5 +274,20 @@ impl TopicInfo {
         wire::put_array(w, &self.topic_configs, true, |w, e| e.write(w, version))?;
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
+    }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "name");
+        json::string(out, &self.name);
+        json::key(out, "partitions");
+        json::plain(out, &self.partitions);
+        json::key(out, "replicationFactor");
+        json::plain(out, &self.replication_factor);
+        json::key(out, "topicConfigs");
+        json::array(out, &self.topic_configs, |out, e| {
+            e.json(out, version);
+        });
+        out.push('}');
     }
 }

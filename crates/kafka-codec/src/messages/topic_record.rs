@@ -29,6 +29,15 @@ impl TopicRecord {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "name");
+        json::string(out, &self.name);
+        json::key(out, "topicId");
+        json::string(out, &self.topic_id.to_string());
+        out.push('}');
+    }
 }
 
 impl Message for TopicRecord {
@@ -44,5 +53,11 @@ impl Message for TopicRecord {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for TopicRecord {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

@@ -21,6 +21,13 @@ impl TransactionLogKey {
         wire::put_string(w, &self.transactional_id, false)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "transactionalId");
+        json::string(out, &self.transactional_id);
+        out.push('}');
+    }
 }
 
 impl Message for TransactionLogKey {
@@ -36,5 +43,11 @@ impl Message for TransactionLogKey {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for TransactionLogKey {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

@@ -132,6 +132,48 @@ impl TransactionLogValue {
         }
         Ok(())
     }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "producerId");
+        json::plain(out, &self.producer_id);
+        if version >= 1 && self.previous_producer_id != -1 {
+            json::key(out, "previousProducerId");
+            json::plain(out, &self.previous_producer_id);
+        }
+        if version >= 1 && self.next_producer_id != -1 {
+            json::key(out, "nextProducerId");
+            json::plain(out, &self.next_producer_id);
+        }
+        json::key(out, "producerEpoch");
+        json::plain(out, &self.producer_epoch);
+        if version >= 1 && self.next_producer_epoch != -1 {
+            json::key(out, "nextProducerEpoch");
+            json::plain(out, &self.next_producer_epoch);
+        }
+        json::key(out, "transactionTimeoutMs");
+        json::plain(out, &self.transaction_timeout_ms);
+        json::key(out, "transactionStatus");
+        json::plain(out, &self.transaction_status);
+        json::key(out, "transactionPartitions");
+        match &self.transaction_partitions {
+            Some(v) => {
+                json::array(out, v, |out, e| {
+                    e.json(out, version);
+                });
+            }
+            None => json::null(out),
+        }
+        json::key(out, "transactionLastUpdateTimestampMs");
+        json::plain(out, &self.transaction_last_update_timestamp_ms);
+        json::key(out, "transactionStartTimestampMs");
+        json::plain(out, &self.transaction_start_timestamp_ms);
+        if version >= 1 && self.client_transaction_version != 0 {
+            json::key(out, "clientTransactionVersion");
+            json::plain(out, &self.client_transaction_version);
+        }
+        out.push('}');
+    }
 }
 
 impl Message for TransactionLogValue {
@@ -147,6 +189,12 @@ impl Message for TransactionLogValue {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for TransactionLogValue {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }
 
@@ -186,5 +234,16 @@ impl PartitionsSchema {
             return unsupported("PartitionsSchema.unknown_tags", version);
         }
         Ok(())
+    }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "topic");
+        json::string(out, &self.topic);
+        json::key(out, "partitionIds");
+        json::array(out, &self.partition_ids, |out, e| {
+            json::plain(out, e);
+        });
+        out.push('}');
     }
 }

@@ -19,6 +19,21 @@ impl TransactionRecordKey {
         }
     }
 
+    /// Name of the message.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::TransactionLog(_) => super::TransactionLogKey::NAME,
+        }
+    }
+
+    /// Appends the message as Kafka's tools show it, with the fields of `version` (keys: 0).
+    pub fn write_json(&self, out: &mut String, version: i16) {
+        use crate::json::JsonMessage as _;
+        match self {
+            Self::TransactionLog(m) => m.write_json(out, version),
+        }
+    }
+
     /// First and last version of the record's type.
     pub fn versions(&self) -> RangeInclusive<i16> {
         match self {
@@ -62,6 +77,21 @@ impl TransactionRecordValue {
     pub fn record_type(&self) -> i16 {
         match self {
             Self::TransactionLog(_) => 0,
+        }
+    }
+
+    /// Name of the message.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::TransactionLog(_) => super::TransactionLogValue::NAME,
+        }
+    }
+
+    /// Appends the message as Kafka's tools show it, with the fields of `version` (keys: 0).
+    pub fn write_json(&self, out: &mut String, version: i16) {
+        use crate::json::JsonMessage as _;
+        match self {
+            Self::TransactionLog(m) => m.write_json(out, version),
         }
     }
 

@@ -29,6 +29,15 @@ impl UnfenceBrokerRecord {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "id");
+        json::plain(out, &self.id);
+        json::key(out, "epoch");
+        json::plain(out, &self.epoch);
+        out.push('}');
+    }
 }
 
 impl Message for UnfenceBrokerRecord {
@@ -44,5 +53,11 @@ impl Message for UnfenceBrokerRecord {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for UnfenceBrokerRecord {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

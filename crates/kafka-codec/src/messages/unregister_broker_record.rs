@@ -29,6 +29,15 @@ impl UnregisterBrokerRecord {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "brokerId");
+        json::plain(out, &self.broker_id);
+        json::key(out, "brokerEpoch");
+        json::plain(out, &self.broker_epoch);
+        out.push('}');
+    }
 }
 
 impl Message for UnregisterBrokerRecord {
@@ -44,5 +53,11 @@ impl Message for UnregisterBrokerRecord {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for UnregisterBrokerRecord {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

@@ -45,6 +45,23 @@ impl UserScramCredentialRecord {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "name");
+        json::string(out, &self.name);
+        json::key(out, "mechanism");
+        json::plain(out, &self.mechanism);
+        json::key(out, "salt");
+        json::bytes(out, &self.salt);
+        json::key(out, "storedKey");
+        json::bytes(out, &self.stored_key);
+        json::key(out, "serverKey");
+        json::bytes(out, &self.server_key);
+        json::key(out, "iterations");
+        json::plain(out, &self.iterations);
+        out.push('}');
+    }
 }
 
 impl Message for UserScramCredentialRecord {
@@ -60,5 +77,11 @@ impl Message for UserScramCredentialRecord {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for UserScramCredentialRecord {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

@@ -29,6 +29,17 @@ impl VotersRecord {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "version");
+        json::plain(out, &self.version);
+        json::key(out, "voters");
+        json::array(out, &self.voters, |out, e| {
+            e.json(out, version);
+        });
+        out.push('}');
+    }
 }
 
 impl Message for VotersRecord {
@@ -44,6 +55,12 @@ impl Message for VotersRecord {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for VotersRecord {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }
 
@@ -77,6 +94,17 @@ impl Endpoint {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "name");
+        json::string(out, &self.name);
+        json::key(out, "host");
+        json::string(out, &self.host);
+        json::key(out, "port");
+        json::plain(out, &self.port);
+        out.push('}');
+    }
 }
 
 /// The range of versions of the protocol that the replica supports.
@@ -104,6 +132,15 @@ impl KRaftVersionFeature {
         wire::put_i16(w, self.max_supported_version);
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
+    }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "minSupportedVersion");
+        json::plain(out, &self.min_supported_version);
+        json::key(out, "maxSupportedVersion");
+        json::plain(out, &self.max_supported_version);
+        out.push('}');
     }
 }
 
@@ -140,5 +177,20 @@ impl Voter {
         self.kraft_version_feature.write(w, version)?;
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
+    }
+
+    fn json(&self, out: &mut String, version: i16) {
+        out.push('{');
+        json::key(out, "voterId");
+        json::plain(out, &self.voter_id);
+        json::key(out, "voterDirectoryId");
+        json::string(out, &self.voter_directory_id.to_string());
+        json::key(out, "endpoints");
+        json::array(out, &self.endpoints, |out, e| {
+            e.json(out, version);
+        });
+        json::key(out, "kRaftVersionFeature");
+        self.kraft_version_feature.json(out, version);
+        out.push('}');
     }
 }

@@ -25,6 +25,13 @@ impl ZkMigrationStateRecord {
         wire::put_untagged(w, &self.unknown_tags)?;
         Ok(())
     }
+
+    fn json(&self, out: &mut String, _version: i16) {
+        out.push('{');
+        json::key(out, "zkMigrationState");
+        json::plain(out, &self.zk_migration_state);
+        out.push('}');
+    }
 }
 
 impl Message for ZkMigrationStateRecord {
@@ -40,5 +47,11 @@ impl Message for ZkMigrationStateRecord {
     fn encode(&self, w: &mut Vec<u8>, version: i16) -> Result<(), EncodeError> {
         encodable::<Self>(version)?;
         self.write(w, version)
+    }
+}
+
+impl json::JsonMessage for ZkMigrationStateRecord {
+    fn write_json(&self, out: &mut String, version: i16) {
+        self.json(out, version);
     }
 }

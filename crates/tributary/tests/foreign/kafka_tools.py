@@ -34,6 +34,11 @@ TOOLS = {
     "elect": ("kafka-leader-election", "org.apache.kafka.tools.LeaderElectionCommand"),
     "allgroups": ("kafka-groups", "org.apache.kafka.tools.GroupsCommand"),
     "metrics": ("kafka-client-metrics", "org.apache.kafka.tools.ClientMetricsCommand"),
+    "dump": ("kafka-dump-log", "org.apache.kafka.tools.DumpLogSegments"),
+    "reassign": ("kafka-reassign-partitions", "org.apache.kafka.tools.reassign.ReassignPartitionsCommand"),
+    "storage": ("kafka-storage", "kafka.tools.StorageTool"),
+    "vproduce": ("kafka-verifiable-producer", "org.apache.kafka.tools.VerifiableProducer"),
+    "vconsume": ("kafka-verifiable-consumer", "org.apache.kafka.tools.VerifiableConsumer"),
     "txns": ("kafka-transactions", "org.apache.kafka.tools.TransactionsCommand"),
 }
 STEP_SECONDS = 90
@@ -83,7 +88,13 @@ FILES = {
     "before.json": '{"partitions": [{"topic": "@c", "partition": 0, "offset": 2}], "version": 1}',
     "twice.json": '{"partitions": [{"topic": "@c", "partition": 0, "offset": 2}, {"topic": "@c", "partition": 0, "offset": 1}]}',
     "add.properties": "retention.ms=7000\nmax.message.bytes=3000000\n",
+    "server.properties": "node.id=1\nprocess.roles=broker,controller\ncontroller.quorum.voters=1@localhost:9093\nlisteners=PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093\ncontroller.listener.names=CONTROLLER\nlog.dirs=F/nothing\n",
     "admin.properties": "client.id=tool\nrequest.timeout.ms=20000\n",
+    "move.json": '{"version":1,"partitions":[{"topic":"@m","partition":0,"replicas":[1]}]}',
+    "nobody.json": '{"version":1,"partitions":[{"topic":"@m","partition":0,"replicas":[77]}]}',
+    "unknown.json": '{"version":1,"partitions":[{"topic":"@none","partition":0,"replicas":[1]}]}',
+    "empty.json": '{"version":1,"partitions":[]}',
+    "topics.json": '{"version":1,"topics":[{"topic":"@m"}]}',
     "elect.json": '{"partitions": [{"topic": "@e", "partition": 0}, {"topic": "@e", "partition": 7}]}',
     "twice-elect.json": '{"partitions": [{"topic": "@e", "partition": 0}, {"topic": "@e", "partition": 0}]}',
 }
@@ -346,6 +357,23 @@ SCENARIOS = {
             "--delete", "--describe --interval 1", "--alter --name @m --interval 30000 --metrics a.,b. --match client_id=x", "--describe --name @m", "--alter --name @m --interval= --metrics c.",
             "--describe --name @m", "--describe --name @none", "--alter --name @bad --match foo=bar", "--delete --name @m", "--describe --name @m", sort=True),
     ],
+    "reassign": [
+        topics("--create --topic @m --partitions 2"),
+        *of("reassign", "!", "!--help", "!--version", "", "--list --cancel", "!--list", "--execute", "--generate --topics-to-move-json-file F/topics.json",
+            "--list --timeout 5", "--list --broker-list 1", "--list", "--verify --reassignment-json-file F/move.json --preserve-throttles",
+            "--verify --reassignment-json-file F/move.json", "--execute --reassignment-json-file F/nobody.json", "--execute --reassignment-json-file F/empty.json",
+            "--execute --reassignment-json-file F/unknown.json", "--cancel --reassignment-json-file F/move.json --preserve-throttles", "--execute --reassignment-json-file F/none.json"),
+        *of("reassign", "--generate --topics-to-move-json-file F/topics.json --broker-list 1", "--execute --reassignment-json-file F/move.json",
+            "--generate --topics-to-move-json-file F/topics.json --broker-list 1,1"),
+    ],
+    "storage": [
+        *of("storage", "!", "!--help", "!info --help", "!nope", "!version-mapping", "!feature-dependencies --feature foo=1", "!info -c F/server.properties"),
+    ],
+    "verifiable": [
+        topics("--create --topic @v"), *of("vproduce", "!--nope", "!--topic t"), *of("vconsume", "!--nope", "!--topic t"),
+        *of("vproduce", "--topic @v --max-messages 3 --repeating-keys 2 --value-prefix 7", drop='"tool_data"'),
+        *of("vconsume", "--topic @v --group-id @vg --max-messages 3 --verbose"),
+    ],
     "transactions": [
         topics("--create --topic @x"), produce("--topic @x", "1\n2\n3\n"),
         *of("txns", "!", "!--help", "!--version", "!list", "!describe --help", "!abort --help", "!find-hanging --help", "!describe-producers --help", "!list --help", "!forceTerminateTransaction --help",
@@ -385,7 +413,7 @@ class Side:
                 f.write(self.fill(text))
 
     def fill(self, text):
-        return text.replace("@", self.prefix)
+        return text.replace("1@localhost", "1\0localhost").replace("@", self.prefix).replace("\0", "@").replace("F/nothing", self.folder + "/nothing")
 
     def argv(self, step):
         args = [self.fill(a).replace("F/", self.folder + "/").replace("BADNAME", "bad name!") for a in step.args.split()]
@@ -446,6 +474,7 @@ class Side:
             (re.escape(self.folder), "F"), (re.escape(self.prefix), "@"), (r"(CreateTime|LogAppendTime):\d+", r"\1:T"),
             (r"TopicId: (?!')\S+", "TopicId: I"), (r"console-consumer-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "console-consumer-UUID"),
             (r"perf-consumer-(\d{1,5}|NNNNN)\b(\) )? *", "perf-consumer-N"),
+            (r'"timestamp":\d+', '"timestamp":T'),
             # What the speed tests measure.
             (r"\d+\.\d+ records/sec.*", "SPEED"), (r"(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d:\d{3}, .*$", "SPEEDS"),
             (r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+\]", "[TIME]"), (r"console-consumer-\d{1,5}\b", "console-consumer-N"),

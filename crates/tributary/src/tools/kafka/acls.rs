@@ -240,7 +240,11 @@ type Rules = BTreeMap<Resource, BTreeSet<Entry>>;
 async fn act(options: &Options) -> Result<(), Stop> {
     let servers = match options.has("bootstrap-controller") {
         true => None,
-        false => run::bootstrap_of_acls(options)?,
+        false => {
+            let property = options.value("authorizer-properties")?;
+            let zookeeper = property.and_then(|text| text.strip_prefix("zookeeper.connect="));
+            run::bootstrap_or_zookeeper(options, zookeeper)?
+        }
     };
     let admin = run::admin_at(
         servers.as_deref(),

@@ -75,6 +75,17 @@ pub async fn main(args: &[String]) -> ExitCode {
     run::finish(outcome, FLAGS, run::trace)
 }
 
+/// Runs the tool under the name it had before there were kinds of elections: preferred leaders, of all partitions
+/// unless a file names some.
+pub async fn main_of_older_name(args: &[String]) -> ExitCode {
+    let mut now = args.to_vec();
+    now.extend(["--election-type".to_owned(), "preferred".to_owned()]);
+    if !args.iter().any(|arg| arg.starts_with("--path-to-json-file")) {
+        now.push("--all-topic-partitions".to_owned());
+    }
+    main(&now).await
+}
+
 fn failed(message: impl Into<String>) -> Stop {
     Failure::new(FAILED, message).into()
 }

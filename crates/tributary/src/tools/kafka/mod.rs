@@ -15,6 +15,8 @@ mod console_producer;
 mod consumer_groups;
 mod consumer_perf;
 mod delete_records;
+mod dump_log;
+mod e2e_latency;
 mod feature_levels;
 mod features;
 mod formatter;
@@ -29,12 +31,18 @@ mod options;
 mod processes;
 mod producer_perf;
 mod progress;
+mod reassign;
 mod run;
+mod run_class;
 mod server_control;
 mod signals;
+mod storage;
 mod topics;
 mod transactions;
 mod usage;
+mod verifiable;
+mod verifiable_consumer;
+mod verifiable_producer;
 
 use std::process::ExitCode;
 
@@ -131,6 +139,51 @@ pub fn kafka_metadata_quorum(args: &[String]) -> ExitCode {
 /// `kafka-transactions`: transactions, and hanging ones.
 pub fn kafka_transactions(args: &[String]) -> ExitCode {
     run::block_on(transactions::main(args))
+}
+
+/// `kafka-dump-log`: what stands in segments and indexes.
+pub fn kafka_dump_log(args: &[String]) -> ExitCode {
+    dump_log::main(args)
+}
+
+/// `kafka-reassign-partitions`: moves partitions.
+pub fn kafka_reassign_partitions(args: &[String]) -> ExitCode {
+    run::block_on(reassign::main(args))
+}
+
+/// `kafka-e2e-latency`: how long a record takes from a producer to a consumer.
+pub fn kafka_e2e_latency(args: &[String]) -> ExitCode {
+    run::block_on(e2e_latency::main(args))
+}
+
+/// `kafka-run-class`: the tools by the classes that notes and scripts name.
+pub fn kafka_run_class(args: &[String]) -> ExitCode {
+    run_class::main(args)
+}
+
+/// `kafka-preferred-replica-election` of Kafka before 2.4.
+pub fn kafka_preferred_replica_election(args: &[String]) -> ExitCode {
+    run::block_on(leader_election::main_of_older_name(args))
+}
+
+/// `kafka-jmx`: says where the figures are.
+pub fn kafka_jmx(args: &[String]) -> ExitCode {
+    server_control::kafka_jmx(args)
+}
+
+/// `kafka-storage`: identities of data directories.
+pub fn kafka_storage(args: &[String]) -> ExitCode {
+    storage::main(args)
+}
+
+/// `kafka-verifiable-consumer`: says what a member of a group is given, reads and commits.
+pub fn kafka_verifiable_consumer(args: &[String]) -> ExitCode {
+    run::block_on(verifiable_consumer::main(args))
+}
+
+/// `kafka-verifiable-producer`: says of every record what became of it.
+pub fn kafka_verifiable_producer(args: &[String]) -> ExitCode {
+    run::block_on(verifiable_producer::main(args))
 }
 
 /// `kafka-server-stop`: ends the brokers that run from this program.

@@ -114,6 +114,11 @@ impl Flag {
         Self::new(name, Value::Optional(Kind::String), described, help)
     }
 
+    /// An option whose 32-bit number may be left out.
+    pub const fn optional_integer(name: &'static str, described: &'static str, help: &'static str) -> Self {
+        Self::new(name, Value::Optional(Kind::Integer), described, help)
+    }
+
     /// An option whose 64-bit number may be left out.
     pub const fn optional_long(name: &'static str, described: &'static str, help: &'static str) -> Self {
         Self::new(name, Value::Optional(Kind::Long), described, help)

@@ -216,18 +216,16 @@ pub fn bootstrap(options: &Options) -> Result<Option<String>, OptionError> {
     Ok(Some(brokers))
 }
 
-/// The brokers of a command line that may name ZooKeeper in older ways: `--authorizer-properties
-/// zookeeper.connect=…`.
+/// The same for tools that have no `--broker-list`, or one that means something else; `other` is a ZooKeeper address
+/// that an older option gave.
 ///
 /// # Errors
 /// An option given twice.
-pub fn bootstrap_of_acls(options: &Options) -> Result<Option<String>, OptionError> {
+pub fn bootstrap_or_zookeeper(options: &Options, other: Option<&str>) -> Result<Option<String>, OptionError> {
     if let Some(servers) = options.value("bootstrap-server")? {
         return Ok(Some(servers.to_owned()));
     }
-    let property = options.value("authorizer-properties")?;
-    let connect = property.and_then(|text| text.strip_prefix("zookeeper.connect="));
-    let Some(zookeeper) = options.value("zookeeper")?.or(connect) else { return Ok(None) };
+    let Some(zookeeper) = options.value("zookeeper")?.or(other) else { return Ok(None) };
     let brokers = std::env::var(BOOTSTRAP_VARIABLE).unwrap_or_else(|_| brokers_beside(zookeeper));
     eprintln!(
         "Note: no ZooKeeper is needed; talking to the broker at {brokers} (--bootstrap-server {brokers})."

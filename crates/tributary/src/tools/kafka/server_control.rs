@@ -46,6 +46,22 @@ pub fn kafka_server_stop(args: &[String]) -> ExitCode {
     code
 }
 
+const JMX_USAGE: &str = "\
+There is no Java here, hence no JMX. The same figures are to be had as Prometheus metrics from the console's
+address:
+
+Example:
+  curl http://127.0.0.1:8080/metrics";
+
+/// Explains: there is no JMX.
+pub fn kafka_jmx(args: &[String]) -> ExitCode {
+    println!("{JMX_USAGE}");
+    match args.iter().any(|arg| arg == "--help") {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
 /// Explains and succeeds: what ZooKeeper did is part of the broker.
 pub fn zookeeper_server_start(args: &[String]) -> ExitCode {
     if args.iter().all(|arg| arg == "-daemon") {

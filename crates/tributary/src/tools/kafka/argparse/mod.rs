@@ -3,13 +3,13 @@
 //! Their originals parse with argparse4j 0.7; its rules and texts are what users and scripts know: options may be
 //! shortened, texts are set justified in 75 columns, a required option is missed only after everything else.
 
+#[cfg(test)]
+mod tests;
+mod text;
+
 use std::fmt::Write as _;
 
-use super::usage::unbreakable_pieces;
-
-const WIDTH: usize = 75;
-/// Column at which help texts begin.
-const HELP_COLUMN: usize = 25;
+use text::{WIDTH, did_you_mean, print_help, wrap};
 
 /// What an option takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -428,57 +428,17 @@ impl Level<'_> {
     }
 }
 
-fn did_you_mean<'a>(body: &str, names: impl Iterator<Item = &'a str>) -> String {
-    let mut candidates: Vec<(usize, &str)> = names
-        .map(|name| {
-            let plain = name.trim_start_matches('-');
-            (if plain.starts_with(body) { 0 } else { distance(body, plain) }, name)
-        })
-        .collect();
-    candidates.sort();
-    let Some((nearest, _)) = candidates.first().copied().filter(|(nearest, _)| *nearest < 7) else {
-        return String::new();
-    };
-    let mut out = "\nDid you mean:\n".to_owned();
-    for (_, name) in candidates.iter().take_while(|(far, _)| *far == nearest) {
-        let _ = writeln!(out, "\t{name}");
-    }
-    out
-}
-
-/// Levenshtein's distance with argparse4j's weights: swap 0, substitute 2, add 1, delete 4.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let first: Vec<usize> = (0..=b.len()).collect();
-    let mut rows = vec![first];
-    let at = |rows: &[Vec<usize>], i: usize, j: usize| {
-        rows.get(i).and_then(|r| r.get(j)).copied().unwrap_or(usize::MAX / 2)
-    };
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let same = a.get(i - 1) == b.get(j - 1);
-            let mut best = at(&rows, i - 1, j - 1) + if same { 0 } else { 2 };
-            let swapped =
-                i >= 2 && j >= 2 && !same && a.get(i - 2) == b.get(j - 1) && a.get(i - 1) == b.get(j - 2);
-            if swapped {
-                best = best.min(at(&rows, i - 2, j - 2));
-            }
-            best = best.min(at(&rows, i - 1, j) + 4).min(row.last().copied().unwrap_or_default() + 1);
-            row.push(best);
-        }
-        rows.push(row);
-    }
-    at(&rows, a.len(), b.len())
-}
-
 fn in_exclusive_group(arg: &Arg, groups: &[Group]) -> bool {
     arg.group.and_then(|index| groups.get(index)).is_some_and(|group| group.exclusive)
 }
 
 fn exclusive_syntax(args: &[Arg], index: usize, group: &Group) -> Vec<String> {
     let members: Vec<String> = args.iter().filter(|arg| arg.group == Some(index)).map(Arg::syntax).collect();
-    let (open, close) = if group.required { ("(", ")") } else { ("[", "]") };
+    let (open, close) = match (group.required, members.len()) {
+        (true, 1) => ("", ""),
+        (true, _) => ("(", ")"),
+        (false, _) => ("[", "]"),
+    };
     let last = members.len().saturating_sub(1);
     let mut items = Vec::new();
     for (at, member) in members.iter().enumerate() {
@@ -508,77 +468,6 @@ fn arg_help(out: &mut String, arg: &Arg, tells_defaults: bool) {
         None => arg.help.to_owned(),
     };
     print_help(out, &arg.help_title(), &help);
-}
-
-fn print_help(out: &mut String, title: &str, help: &str) {
-    let _ = write!(out, "  {title}");
-    if !help.is_empty() {
-        if title.len() <= 21 {
-            let _ = write!(out, "{:1$}", "", HELP_COLUMN - 2 - title.len());
-        } else {
-            let _ = write!(out, "\n{:HELP_COLUMN$}", "");
-        }
-        out.push_str(&wrap(help, HELP_COLUMN, &" ".repeat(HELP_COLUMN)));
-    }
-    out.push('\n');
-}
-
-/// Breaks `text` into lines, of which all but the last are stretched to the full width. `offset` is where the first
-/// begins, `indent` stands in front of the others.
-fn wrap(text: &str, offset: usize, indent: &str) -> String {
-    let mut out = String::new();
-    let mut line = String::new();
-    let mut width = offset;
-    for piece in unbreakable_pieces(text) {
-        let piece_width = piece.chars().count();
-        width += piece_width;
-        if width > WIDTH {
-            out.push_str(&stretch(&line, width - piece_width));
-            out.push('\n');
-            out.push_str(indent);
-            line.clear();
-            width = indent.len() + piece_width;
-        }
-        line.push_str(&piece);
-        if piece.ends_with('\n') {
-            out.push_str(&line);
-            out.push_str(indent);
-            line.clear();
-            width = indent.len();
-        }
-    }
-    out + &line
-}
-
-/// Puts spaces between the words of a line that is `width` wide, until it is full.
-fn stretch(line: &str, width: usize) -> String {
-    let trimmed = line.trim_matches(' ');
-    let width = width - (line.chars().count() - trimmed.chars().count());
-    let mut blocks = 0;
-    let mut before = ' ';
-    for c in trimmed.chars() {
-        blocks += usize::from(c == ' ' && before != ' ');
-        before = c;
-    }
-    if blocks == 0 {
-        return trimmed.to_owned();
-    }
-    let missing = WIDTH.saturating_sub(width);
-    let (each, rest) = (missing / blocks, missing % blocks);
-    // The odd ones go to the middle.
-    let rest_start = (blocks - rest).div_ceil(2);
-    let mut out = String::new();
-    let (mut block, mut before) = (0, ' ');
-    for c in trimmed.chars() {
-        if c == ' ' && before != ' ' {
-            let more = each + usize::from((rest_start..rest_start + rest).contains(&block));
-            out.push_str(&" ".repeat(more));
-            block += 1;
-        }
-        out.push(c);
-        before = c;
-    }
-    out
 }
 
 /// Whether the term is an option, not a value.
@@ -747,116 +636,4 @@ fn missing(level: &Level<'_>, known: &[&'static Arg], used: &[&'static Arg]) -> 
         }
     }
     None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PARSER: Parser = Parser {
-        prog: "kafka-cluster",
-        about: "The Kafka cluster tool.",
-        args: &[],
-        groups: &[],
-        commands: &[
-            Command {
-                name: "cluster-id",
-                help: "Get information about the ID of a cluster.",
-                about: "",
-                args: CLUSTER,
-                groups: ONE,
-            },
-            Command {
-                name: "unregister",
-                help: "Unregister a broker.",
-                about: "",
-                args: UNREGISTER,
-                groups: ONE,
-            },
-        ],
-        title: "",
-        metavar: "",
-        tells_defaults: true,
-        example: "kafka-cluster cluster-id",
-    };
-    const ONE: &[Group] = &[Group::EXACTLY_ONE];
-    const SERVER: Arg = Arg::text(
-        &["--bootstrap-server", "-b"],
-        "A list of host/port pairs to use for establishing the connection to the Kafka cluster.",
-    )
-    .group(0);
-    const CONTROLLER: Arg = Arg::text(&["--bootstrap-controller", "-C"], "Controllers.").group(0);
-    const CONFIG: Arg = Arg::text(
-        &["--config"],
-        "(DEPRECATED) A property file containing configurations for the Admin client. This option will be removed in a \
-         future version. Use --command-config instead.",
-    );
-    const CLUSTER: &[Arg] = &[SERVER, CONTROLLER, CONFIG];
-    const UNREGISTER: &[Arg] =
-        &[SERVER, CONTROLLER, Arg::of(Takes::Integer, &["--id", "-i"], "The ID.").required()];
-
-    fn parse(args: &str) -> Result<Parsed, NotParsed> {
-        PARSER.parse(&args.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
-    }
-
-    fn wrong(args: &str) -> String {
-        match parse(args) {
-            Err(NotParsed::Wrong { text, .. }) => text,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn takes_what_argparse4j_takes() {
-        let parsed = parse("unregister -bx:1 --id -7").expect("parses");
-        assert_eq!((parsed.command, parsed.text("--bootstrap-server")), ("unregister", Some("x:1")));
-        assert_eq!(parsed.number::<i32>("--id"), Some(-7));
-        assert_eq!(parse("cl --bootstrap-s=a").expect("parses").command, "cluster-id");
-    }
-
-    #[test]
-    fn says_what_argparse4j_says() {
-        assert_eq!(
-            wrong(""),
-            "usage: kafka-cluster [-h] {cluster-id,unregister} ...\nkafka-cluster: error: too few arguments\n"
-        );
-        let usage = "usage: kafka-cluster unregister [-h] --id ID\n                     (--bootstrap-server BOOTSTRAP_SERVER |\n                     --bootstrap-controller BOOTSTRAP_CONTROLLER)\n";
-        assert_eq!(
-            wrong("unregister -b x"),
-            format!("{usage}kafka-cluster: error: argument --id/-i is required\n")
-        );
-        assert_eq!(
-            wrong("unregister -i foo"),
-            format!(
-                "{usage}kafka-cluster: error: argument --id/-i: could  not convert 'foo' to Integer\n(For input string: \
-                 \"foo\")\n"
-            )
-        );
-        assert!(wrong("cluster-id").ends_with(
-            "kafka-cluster:  error:  one  of   the  arguments  --bootstrap-server/-b  --\nbootstrap-controller/-C is \
-             required\n"
-        ));
-        assert!(wrong("cluster-id -b a --nope").ends_with(
-            "kafka-cluster: error: unrecognized arguments: '--nope'\n\nDid you mean:\n\t--config\n\t--help\n"
-        ));
-    }
-
-    #[test]
-    fn help_is_set_justified() {
-        let Err(NotParsed::Help(help)) = parse("cluster-id --help") else { panic!("no help") };
-        let expected = "
-optional arguments:
-  -h, --help             show this help message and exit
-  --bootstrap-server BOOTSTRAP_SERVER, -b BOOTSTRAP_SERVER
-                         A list of host/port pairs  to use for establishing
-                         the connection to the Kafka cluster.
-  --bootstrap-controller BOOTSTRAP_CONTROLLER, -C BOOTSTRAP_CONTROLLER
-                         Controllers.
-  --config CONFIG        (DEPRECATED)   A    property    file    containing
-                         configurations for the  Admin  client. This option
-                         will be  removed  in  a  future  version.  Use  --
-                         command-config instead.
-";
-        assert!(help.contains(expected), "{help}");
-    }
 }
