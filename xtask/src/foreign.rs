@@ -18,6 +18,9 @@ pub const STAGES: &[crate::test::Stage] = &[
         foreign.debian()?;
         python3("flow.py", &["--ours", &build_tributary()?.to_string_lossy()])
     }),
+    ("compacted topics as Kafka's tools see them", |_| {
+        python3("compaction.py", &["--ours", &build_tributary()?.to_string_lossy()])
+    }),
     ("commands from the notes", |_| python3("seeds.py", &["--ours", &build_tributary()?.to_string_lossy()])),
     ("mosquitto tools against Mosquitto and ours", mosquitto_tools),
     ("kafka tools against Kafka and ours", |_| {

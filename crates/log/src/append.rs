@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use kafka_codec::records::{BatchRules, RecordError};
+use kafka_codec::records::{Batch, BatchRules, Batches, Compression, RecordError, set_max_timestamp};
 use parking_lot::MutexGuard;
 
 use crate::batch::{self, EndTxnMarker, HEADER_LEN, Head};
@@ -128,7 +128,13 @@ impl Log {
 
     /// Checks that need no lock: shape, checksum, size.
     fn prepare(&self, batches: AppendBatches, config: &LogConfig) -> Result<Prepared, LogError> {
-        let AppendBatches { bytes, leader_epoch, origin, validated } = batches;
+        let AppendBatches { mut bytes, leader_epoch, origin, mut validated } = batches;
+        if let Some(target) = config.compression.filter(|_| origin == Origin::Client)
+            && let Some(stored) = self.recompress(&bytes, target, validated, config)?
+        {
+            bytes = stored;
+            validated = true;
+        }
         let invalid = |reason: &str| LogError::InvalidBatch {
             partition: self.partition.clone(),
             reason: reason.to_owned(),
@@ -142,11 +148,7 @@ impl Log {
             let (whole, after) =
                 rest.split_at_checked(head.size).ok_or_else(|| invalid("incomplete batch"))?;
             if origin == Origin::Client && !validated {
-                let rules = BatchRules {
-                    batch_bytes_max: config.max_message_bytes as usize,
-                    decompressed_bytes_max: self.shared.config.decompressed_bytes_max,
-                    keys_required: config.cleanup_policy.compact,
-                };
+                let rules = self.rules(config);
                 head.max_timestamp_ms =
                     crate::records::validate(whole, &rules).map_err(|e| self.batch_error(e))?;
             } else {
@@ -170,6 +172,50 @@ impl Log {
             return Err(self.too_large(bytes.len(), config.segment_bytes as usize));
         }
         Ok(Prepared { bytes, heads, leader_epoch, origin, offsets, max_timestamp_ms })
+    }
+
+    /// A client's batches as `compression.type` wants them; `None` when they are so already.
+    fn recompress(
+        &self,
+        bytes: &Bytes,
+        (codec, level): (Compression, Option<i32>),
+        validated: bool,
+        config: &LogConfig,
+    ) -> Result<Option<Bytes>, LogError> {
+        let is_other = |batch: Result<Batch<'_>, _>| batch.is_ok_and(|b| b.header.compression() != Ok(codec));
+        if !Batches::new(bytes).any(is_other) {
+            return Ok(None);
+        }
+        let rules = self.rules(config);
+        let mut out = Vec::new();
+        for batch in Batches::new(bytes) {
+            let batch = batch.map_err(|e| self.batch_error(e))?;
+            let wrong_maximum = if validated {
+                None
+            } else {
+                let facts = crate::records::validate(batch.bytes, &rules);
+                let found = facts.map_err(|e| self.batch_error(e))?;
+                (found != batch.header.max_timestamp).then_some(found)
+            };
+            let stored = crate::records::recompress(&batch, codec, level, rules.decompressed_bytes_max);
+            let mut stored = stored.map_err(|e| self.batch_error(e))?;
+            if stored.len() > rules.batch_bytes_max {
+                return Err(self.too_large(stored.len(), rules.batch_bytes_max));
+            }
+            if let Some(max_timestamp_ms) = wrong_maximum {
+                set_max_timestamp(&mut stored, max_timestamp_ms);
+            }
+            out.extend_from_slice(&stored);
+        }
+        Ok(Some(Bytes::from(out)))
+    }
+
+    fn rules(&self, config: &LogConfig) -> BatchRules {
+        BatchRules {
+            batch_bytes_max: config.max_message_bytes as usize,
+            decompressed_bytes_max: self.shared.config.decompressed_bytes_max,
+            keys_required: config.cleanup_policy.compact,
+        }
     }
 
     fn too_large(&self, size: usize, max: usize) -> LogError {
@@ -270,8 +316,9 @@ impl Log {
             self.roll(state, base_offset, now_ms)?;
         }
         let segment = Arc::clone(&state.active);
+        let at_once = if config.preallocate { u64::from(config.segment_bytes) } else { 0 };
         segment
-            .reserve(len, u64::from(config.segment_bytes))
+            .reserve(len, u64::from(config.segment_bytes), at_once)
             .map_err(|e| self.io_error("reserving room in the segment", e))?;
         let stamps =
             config.timestamp_type == TimestampType::LogAppendTime && prepared.origin == Origin::Client;
@@ -303,7 +350,24 @@ impl Log {
             Some(first) => prepared.max_timestamp_ms.saturating_sub(first),
             None => now_ms.saturating_sub(active.created_ms),
         };
-        Ok(age_ms > config.segment_ms)
+        Ok(age_ms > self.segment_ms(config, active.base_offset))
+    }
+
+    /// Age at which the segment from `base_offset` on is closed. In a compacted log no record waits for the cleaner
+    /// longer than `max.compaction.lag.ms` because its segment is still open.
+    fn segment_ms(&self, config: &LogConfig, base_offset: i64) -> i64 {
+        let compacted = config.cleanup_policy.compact && config.max_compaction_lag_ms > 0;
+        let segment_ms =
+            if compacted { config.segment_ms.min(config.max_compaction_lag_ms) } else { config.segment_ms };
+        let jitter_max = config.segment_jitter_ms.min(segment_ms);
+        if jitter_max <= 0 {
+            return segment_ms;
+        }
+        // Different for each segment, the same whenever it is asked for.
+        let mut seed = self.key.topic_id.to_vec();
+        seed.extend_from_slice(&self.key.partition.to_be_bytes());
+        seed.extend_from_slice(&base_offset.to_be_bytes());
+        segment_ms - i64::from(crc32c::crc32c(&seed)) % jitter_max
     }
 
     /// Closes the active segment for appends and starts a new one at `base_offset`.

@@ -14,6 +14,8 @@ pub(crate) const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 pub(crate) const LOG_STARTS: &str = "log-start-offset-checkpoint";
 /// `replication-offset-checkpoint`: high watermarks.
 pub(crate) const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
+/// `cleaner-offset-checkpoint`: up to where each log is compacted.
+pub(crate) const CLEANER_OFFSETS: &str = "cleaner-offset-checkpoint";
 /// `acknowledged-offset-checkpoint` (ours): up to where logs that were refused at the last opening are known to have
 /// been acknowledged.
 pub(crate) const ACKNOWLEDGED: &str = "acknowledged-offset-checkpoint";

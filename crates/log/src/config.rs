@@ -1,5 +1,7 @@
 //! Settings of one log and of the log directory, under Kafka's names where Kafka has them.
 
+use kafka_codec::records::Compression;
+
 /// What happens to old records (`cleanup.policy`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CleanupPolicy {
@@ -32,6 +34,8 @@ pub struct LogConfig {
     pub segment_bytes: u32,
     /// `segment.ms`: a segment is closed when its first record is this old.
     pub segment_ms: i64,
+    /// `segment.jitter.ms`: up to so much is taken from `segment.ms`, another amount for each segment.
+    pub segment_jitter_ms: i64,
     /// `segment.index.bytes`: a segment is closed when one of its indexes would grow past this.
     pub segment_index_bytes: u32,
     /// `index.interval.bytes`: one index entry about every so many bytes.
@@ -48,8 +52,14 @@ pub struct LogConfig {
     pub delete_retention_ms: i64,
     /// `min.compaction.lag.ms`.
     pub min_compaction_lag_ms: i64,
+    /// `max.compaction.lag.ms`.
+    pub max_compaction_lag_ms: i64,
     /// `min.cleanable.dirty.ratio`.
     pub min_cleanable_dirty_ratio: Thousandths,
+    /// `preallocate`: a new segment's whole room is reserved at once.
+    pub preallocate: bool,
+    /// `compression.type`, and the codec's level: what clients' batches are stored as; `None` = as they came.
+    pub compression: Option<(Compression, Option<i32>)>,
     /// `max.message.bytes`: largest record batch accepted from a client.
     pub max_message_bytes: u32,
     /// `message.timestamp.type`.
@@ -67,6 +77,7 @@ impl Default for LogConfig {
         Self {
             segment_bytes: 1 << 30,
             segment_ms: 7 * 24 * 3_600_000,
+            segment_jitter_ms: 0,
             segment_index_bytes: 10 << 20,
             index_interval_bytes: 4096,
             retention_ms: 7 * 24 * 3_600_000,
@@ -75,7 +86,10 @@ impl Default for LogConfig {
             cleanup_policy: CleanupPolicy::default(),
             delete_retention_ms: 24 * 3_600_000,
             min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
             min_cleanable_dirty_ratio: 500,
+            preallocate: false,
+            compression: None,
             max_message_bytes: 1_048_588,
             timestamp_type: TimestampType::CreateTime,
             write_caching: false,
@@ -91,6 +105,25 @@ pub enum Threads {
     Own,
     /// None: the caller runs [`crate::LogDir::run_pending`]. For simulation and property tests.
     Manual,
+}
+
+/// Settings of the cleaner, which compacts logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CleanerConfig {
+    /// `log.cleaner.enable`, and `log.cleaner.threads` above 0.
+    pub enabled: bool,
+    /// `log.cleaner.dedupe.buffer.size`: most memory for the newest offsets of keys. Taken only as far as needed.
+    pub dedupe_buffer_bytes: usize,
+    /// `log.cleaner.io.max.bytes.per.second`: read and written together; 0 = without limit.
+    pub io_bytes_per_second: u64,
+    /// `log.cleaner.backoff.ms`: pause when there was nothing to clean.
+    pub backoff_ms: u64,
+}
+
+impl Default for CleanerConfig {
+    fn default() -> Self {
+        Self { enabled: true, dedupe_buffer_bytes: 128 << 20, io_bytes_per_second: 0, backoff_ms: 15_000 }
+    }
 }
 
 /// Settings of a log directory.
@@ -110,6 +143,8 @@ pub struct LogDirConfig {
     pub decompressed_bytes_max: usize,
     /// Who does the syncing.
     pub threads: Threads,
+    /// The cleaner's settings.
+    pub cleaner: CleanerConfig,
     /// Settings of logs found at opening, until their owner gives them their own.
     pub log_defaults: LogConfig,
 }
@@ -124,6 +159,7 @@ impl Default for LogDirConfig {
             checkpoint_interval_ms: 60_000,
             decompressed_bytes_max: 64 << 20,
             threads: Threads::Own,
+            cleaner: CleanerConfig::default(),
             log_defaults: LogConfig::default(),
         }
     }

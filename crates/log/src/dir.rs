@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 
 use crate::checkpoint;
+use crate::cleaner::{self, CleanerConfig};
 use crate::committer::{Journal, run_committer, run_flusher, run_housekeeper};
 use crate::journal::{LogKey, Slot, slot_number, slot_path};
 use crate::recovery::{self, FoundLog, LoadContext};
@@ -158,6 +159,8 @@ impl LogDir {
             let shared = Arc::clone(&self.shared);
             threads.push(named("log-flusher").spawn(move || run_flusher(&shared))?);
         }
+        let shared = Arc::clone(&self.shared);
+        threads.push(named("log-cleaner").spawn(move || cleaner::run_cleaner(&shared))?);
         let journal = Arc::clone(&self.journal);
         threads.push(named("log-housekeeper").spawn(move || run_housekeeper(&journal))?);
         Ok(())
@@ -323,7 +326,11 @@ impl LogDir {
         let io = |e| LogError::io(format!("deleting logs of {}", self.shared.path.display()), e);
         let names = storage.list(&self.shared.path).map_err(io)?;
         for log in &logs {
-            log.close();
+            {
+                // A cleaning under way ends before its files get another name.
+                let _files = log.files.lock();
+                log.close();
+            }
             let mut unique = now_ms.unsigned_abs() << 20 | log.number() & 0xf_ffff;
             let name = loop {
                 let name = deleted_dir_name(&log.partition().to_string(), unique);
@@ -342,7 +349,7 @@ impl LogDir {
         self.shared.write_checkpoints().map_err(io)
     }
 
-    /// Housekeeping, to be called about every second: retention, checkpoints, removal of deleted files, expiry of
+    /// Housekeeping, to be called now and then: retention, checkpoints, removal of deleted files, expiry of
     /// producers, closing of files nobody reads. Returns what failed; the rest was done.
     pub fn run_maintenance(&self) -> Vec<LogError> {
         /// Producers are looked through this often.
@@ -377,6 +384,20 @@ impl LogDir {
     /// [`LogError::Io`], [`LogError::NoSpace`].
     pub fn run_retention(&self, log: &Arc<Log>) -> Result<usize, LogError> {
         log.apply_retention(self.shared.clock.now_ms())
+    }
+
+    /// Replaces the cleaner's settings; they count from its next look on.
+    pub fn set_cleaner_config(&self, config: CleanerConfig) {
+        self.shared.cleaner.set_config(config);
+    }
+
+    /// Compacts the log that needs it most, now, on the caller's thread. Answers whether one needed it.
+    ///
+    /// # Errors
+    /// [`LogError::Io`], [`LogError::NoSpace`]; [`LogError::Corrupt`] when a batch cannot be read: that log is left
+    /// alone from then on.
+    pub fn clean_pending(&self) -> Result<bool, LogError> {
+        cleaner::clean_filthiest(&self.shared)
     }
 
     /// Moves the recovery points now, on the caller's thread: a crash afterwards finds little to check.
@@ -430,6 +451,7 @@ impl LogDir {
             let _direct = self.shared.direct.lock();
             self.shared.direct_filled.notify_all();
         }
+        self.shared.cleaner.wake();
         self.journal.wake();
         let mut threads: Vec<_> = self.threads.lock().drain(..).collect();
         // The housekeeper frees what the committer may wait for, so it goes last.
@@ -536,7 +558,10 @@ impl Opening<'_> {
         let files: Vec<String> = entries.iter().filter(|e| !e.is_dir).map(|e| e.name.clone()).collect();
         let clean = files.iter().any(|n| n == checkpoint::CLEAN_SHUTDOWN);
         self.report.clean = clean;
+        let notes = self.report.notes.len();
         let recovery_points = self.read_checkpoint(checkpoint::RECOVERY_POINTS);
+        let points_known = self.report.notes.len() == notes;
+        let cleaned = self.read_checkpoint(checkpoint::CLEANER_OFFSETS);
         let log_starts = self.read_checkpoint(checkpoint::LOG_STARTS);
         let acknowledged = self.read_checkpoint(checkpoint::ACKNOWLEDGED);
         let mut still_acknowledged = BTreeMap::new();
@@ -555,7 +580,8 @@ impl Opening<'_> {
         let mut replayed = BTreeMap::new();
         if !clean {
             self.report.notes.extend(slots.iter().filter_map(|s| s.damage.clone()));
-            replayed = recovery::replay(self.shared, &slots, &logs, &recovery_points, &mut refused);
+            replayed =
+                recovery::replay(self.shared, &slots, &logs, &recovery_points, points_known, &mut refused);
         }
         let replay_failed = !refused.is_empty();
         let mut number = 0;
@@ -583,6 +609,8 @@ impl Opening<'_> {
                     self.report.recovered.extend(recovered);
                     number += 1;
                     if let Some(log) = Log::from_loaded(number, self.shared, loaded) {
+                        log.cleaned_to
+                            .store(cleaned.get(&found.partition).copied().unwrap_or(0), Ordering::Release);
                         open.insert(found.partition.clone(), log);
                     }
                 }

@@ -197,6 +197,31 @@ impl<E: Entry> SparseIndex<E> {
         Ok(())
     }
 
+    /// Writes all entries, none of which was written before, to another file, on stable storage: it is to get this
+    /// index's name later.
+    pub fn write_as(&self, storage: &dyn Storage, path: &std::path::Path) -> io::Result<()> {
+        let mut inner = self.inner.lock();
+        let mut bytes = Vec::new();
+        for entry in &inner.tail {
+            entry.encode(&mut bytes);
+        }
+        let file = storage.open(path, OpenMode::Truncate)?;
+        file.write_at(0, &[&bytes])?;
+        file.sync_data()?;
+        inner.file = Some(file);
+        inner.written = inner.tail.len();
+        Ok(())
+    }
+
+    /// Opens the file, so that it stays readable whatever becomes of its name.
+    pub fn pin(&self, storage: &dyn Storage) -> io::Result<()> {
+        let mut inner = self.inner.lock();
+        if inner.tail_start > 0 {
+            Self::file(&self.path, &mut inner, storage)?;
+        }
+        Ok(())
+    }
+
     /// Puts the file on stable storage.
     pub fn sync(&self, storage: &dyn Storage) -> io::Result<()> {
         let file = {

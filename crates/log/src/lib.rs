@@ -57,7 +57,9 @@ mod txn_index;
 mod types;
 
 pub use clock::{Clock, SystemClock};
-pub use config::{CleanupPolicy, LogConfig, LogDirConfig, Thousandths, Threads, TimestampType};
+pub use config::{
+    CleanerConfig, CleanupPolicy, LogConfig, LogDirConfig, Thousandths, Threads, TimestampType,
+};
 pub use dir::{LogDir, LogEvents, NewLog, RecoveredLog, RecoveryReport, RefusedLog};
 pub use error::LogError;
 pub use log::Log;

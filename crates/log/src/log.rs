@@ -149,6 +149,12 @@ pub struct Log {
     pub(crate) txns_in_view: AtomicBool,
     /// Page-cache-only appends lie in the segment: a journaled append must sync them first.
     pub(crate) cached_unsynced: AtomicBool,
+    /// Held while segments are taken out of the log or replaced; before all other locks.
+    pub(crate) files: Mutex<()>,
+    /// Up to where the log is compacted.
+    pub(crate) cleaned_to: AtomicI64,
+    /// A batch that the cleaner could not read was met: the log is left as it is.
+    pub(crate) uncleanable: AtomicBool,
     failed: OnceLock<Arc<str>>,
     closed: AtomicBool,
 }
@@ -204,6 +210,9 @@ impl Log {
             txns_in_view: AtomicBool::new(first_open.is_some() || !loaded.ended_txns.is_empty()),
             txns: Mutex::new(TxnView { first_open, ended: loaded.ended_txns }),
             cached_unsynced: AtomicBool::new(false),
+            files: Mutex::new(()),
+            cleaned_to: AtomicI64::new(0),
+            uncleanable: AtomicBool::new(false),
             failed: OnceLock::new(),
             closed: AtomicBool::new(false),
         }))
@@ -304,6 +313,11 @@ impl Log {
     /// Up to where the segments themselves are on stable storage: recovery looks only at what lies behind.
     pub fn recovery_point(&self) -> i64 {
         self.recovery_point.load(Ordering::Acquire)
+    }
+
+    /// Up to where the log is compacted: of each key there is at most one record below.
+    pub fn compacted_to(&self) -> i64 {
+        self.cleaned_to.load(Ordering::Acquire)
     }
 
     /// Newest leader epoch in the log.

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::batch::{EndTxnMarker, Head, be};
+use crate::cleaner::LastBatch;
 use crate::{AbortedTxn, ActiveProducer, LogError, TopicPartition};
 
 /// Batches remembered per producer: as many as a client may have in flight.
@@ -281,6 +282,15 @@ impl Producers {
                 current_txn_first_offset: e.txn_first_offset,
             })
             .collect()
+    }
+
+    /// The last batch of each producer, which compaction must leave in the log.
+    pub fn last_batches(&self) -> BTreeMap<i64, LastBatch> {
+        let last = |e: &ProducerEntry| LastBatch {
+            data_offset: e.batches.last().map(|batch| batch.last_offset),
+            epoch: e.epoch,
+        };
+        self.entries.iter().map(|(id, entry)| (*id, last(entry))).collect()
     }
 
     /// Kafka's snapshot file. Kafka keeps one batch per producer in it; we write all remembered ones as entries of

@@ -119,7 +119,9 @@ impl Log {
         max_bytes: usize,
         at_least_one: bool,
     ) -> io::Result<Found> {
-        let in_durable_segment = segment.base_offset == horizon.durable.segment_base;
+        // Positions that the log remembers are not those of a segment that may have been compacted since.
+        let sealed = segment.is_sealed();
+        let in_durable_segment = !sealed && segment.base_offset == horizon.durable.segment_base;
         let mut end = if in_durable_segment { horizon.durable.position } else { segment.size() };
         if horizon.offset < horizon.durable.offset && horizon.offset < segment.end_offset() {
             // The reader's view ends inside this segment: at the batch that holds the limit.
@@ -127,7 +129,8 @@ impl Log {
                 end = position;
             }
         }
-        let hint = self.recent_mark(offset).filter(|m| m.segment_base == segment.base_offset);
+        let hint = if sealed { None } else { self.recent_mark(offset) };
+        let hint = hint.filter(|m| m.segment_base == segment.base_offset);
         let (start, base_offset, first_len) = match hint {
             Some(mark) if mark.position < end => (mark.position, offset, None),
             _ => match segment.locate(offset, end)? {

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use kafka_codec::records::{Batch, BatchRules, RecordError, records, validate_producer_batch};
+use kafka_codec::records::{Batch, BatchRules, Compression, RecordError, records, validate_producer_batch};
 
 /// A scratch buffer larger than this is not kept between batches.
 const SCRATCH_KEPT: usize = 1 << 20;
@@ -25,6 +25,16 @@ fn with_scratch<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
 /// Checks one producer's batch as a broker must; answers the records' largest timestamp.
 pub(crate) fn validate(batch: &[u8], rules: &BatchRules) -> Result<i64, RecordError> {
     with_scratch(|scratch| validate_producer_batch(batch, rules, scratch)).map(|facts| facts.max_timestamp_ms)
+}
+
+/// A batch with its records compressed otherwise.
+pub(crate) fn recompress(
+    batch: &Batch<'_>,
+    codec: Compression,
+    level: Option<i32>,
+    bytes_max: usize,
+) -> Result<Vec<u8>, RecordError> {
+    with_scratch(|scratch| kafka_codec::records::recompress(batch, codec, level, bytes_max, scratch))
 }
 
 /// The first record of a batch, from `offset` on, for which `wanted(timestamp)` holds: its timestamp and offset.

@@ -71,12 +71,25 @@ pub(crate) fn read_journal(shared: &Shared, names: &[String]) -> io::Result<Vec<
     Ok(slots)
 }
 
+/// End offset of the whole batches in a segment's file.
+fn file_end(file: &Arc<dyn crate::StorageFile>, segment_base: i64) -> io::Result<i64> {
+    let mut reader = BatchReader::new(Arc::clone(file), 0, file.len()?);
+    let mut end = segment_base;
+    while let Next::Batch(batch) = reader.next()? {
+        end = Head::parse(batch).map_or(end, |head| head.last_offset() + 1);
+    }
+    Ok(end)
+}
+
 /// Writes the journal's data to the segments again, where those still exist and are not known to have it.
+/// `points_known` is false when the file of recovery points was unreadable: a cleaned segment, in which positions
+/// are no longer what they were, must then be recognised by what it holds.
 pub(crate) fn replay(
     shared: &Shared,
     slots: &[ReadSlot],
     logs: &BTreeMap<LogKey, FoundLog>,
     recovery_points: &BTreeMap<TopicPartition, i64>,
+    points_known: bool,
     refused: &mut Vec<(TopicPartition, LogError)>,
 ) -> BTreeMap<LogKey, Replayed> {
     let mut replayed: BTreeMap<LogKey, Replayed> = BTreeMap::new();
@@ -119,6 +132,12 @@ pub(crate) fn replay(
             shared.storage.open(&path, OpenMode::Write).ok()
         });
         let Some(file) = file else { continue };
+        if !points_known
+            && file_end(file, segment_base)
+                .is_ok_and(|end| end_of_batches(data).unwrap_or(base_offset) <= end)
+        {
+            continue;
+        }
         match file.write_at(position, &[data]) {
             Ok(()) => {
                 if let Some(entry) = replayed.get_mut(&key) {
@@ -219,6 +238,12 @@ impl Loader<'_> {
         epochs.truncate_start(log_start);
         let trusted = if clean { log_end } else { recovery_point };
         let producers = self.rebuild_producers(&segments, &snapshots, trusted, log_end)?;
+        if !clean {
+            // The recovery point will be behind the entries that were made again.
+            for segment in &segments {
+                self.io("syncing the aborted-transaction index of", segment.txns.sync(storage))?;
+            }
+        }
         let last_base = segments.last().map_or(0, |s| s.base_offset);
         if !clean && last_base > 0 {
             // Segments before the last may be deleted from now on: their part of the state must not go with them.
@@ -524,7 +549,7 @@ impl Loader<'_> {
         self.io("resetting indexes of", segment.reset())?;
         self.io("resetting indexes of", segment.txns.replace(segment.storage(), below))?;
         let file = self.io("opening", segment.file())?;
-        let mut reader = BatchReader { file, position: 0, end: file_len, buf: Vec::new(), buf_start: 0 };
+        let mut reader = BatchReader::new(file, 0, file_len);
         let mut next = first_offset;
         let (sound, defect) = loop {
             let position = reader.position;
@@ -649,21 +674,26 @@ fn ignore_missing(error: io::Error) -> io::Result<()> {
 }
 
 /// Reads whole batches one after the other.
-struct BatchReader {
+pub(crate) struct BatchReader {
     file: Arc<dyn crate::StorageFile>,
-    position: u64,
+    pub position: u64,
     end: u64,
     buf: Vec<u8>,
     buf_start: u64,
 }
 
-enum Next<'a> {
+pub(crate) enum Next<'a> {
     Batch(&'a [u8]),
     End,
     Defect(&'static str),
 }
 
 impl BatchReader {
+    /// Reads from byte `position` to byte `end`.
+    pub fn new(file: Arc<dyn crate::StorageFile>, position: u64, end: u64) -> Self {
+        Self { file, position, end, buf: Vec::new(), buf_start: 0 }
+    }
+
     fn fill(&mut self, len: usize) -> io::Result<bool> {
         let buffered_end = self.buf_start + self.buf.len() as u64;
         if self.position >= self.buf_start && self.position + len as u64 <= buffered_end {
@@ -680,7 +710,7 @@ impl BatchReader {
         Ok(n >= len)
     }
 
-    fn next(&mut self) -> io::Result<Next<'_>> {
+    pub fn next(&mut self) -> io::Result<Next<'_>> {
         if self.position >= self.end {
             return Ok(Next::End);
         }

@@ -17,7 +17,7 @@ use crate::shared::QueuedPart;
 use crate::{LogError, Threads, checkpoint};
 
 /// Suffixes of a segment's files.
-const SEGMENT_FILES: [&str; 4] = ["log", "index", "timeindex", "txnindex"];
+pub(crate) const SEGMENT_FILES: [&str; 4] = ["log", "index", "timeindex", "txnindex"];
 
 impl Log {
     /// Deletes segments that are too old or too much (`retention.ms`, `retention.bytes`). Answers how many.
@@ -60,6 +60,7 @@ impl Log {
     /// are not sealed yet wait for the next time: only when the recovery point and a producer snapshot behind them
     /// are on disk can their contents be missed.
     fn delete_segments(self: &Arc<Self>, count: usize, now_ms: i64) -> Result<usize, LogError> {
+        let _files = self.files.lock();
         let mut state = self.append.lock();
         self.check_writable()?;
         let mut list = self.segment_list();
@@ -96,7 +97,7 @@ impl Log {
     }
 
     /// Renames a segment's files; they are removed when `due_ms` has come.
-    fn retire(&self, segment: &Segment, due_ms: i64) -> io::Result<()> {
+    pub(crate) fn retire(&self, segment: &Segment, due_ms: i64) -> io::Result<()> {
         for suffix in SEGMENT_FILES {
             let path = self.dir.join(file_name(segment.base_offset, suffix));
             let mut renamed = path.as_os_str().to_owned();
@@ -150,6 +151,7 @@ impl LogDir {
     /// # Errors
     /// [`LogError::Offline`], [`LogError::Io`].
     pub fn truncate(&self, log: &Arc<Log>, offset: i64) -> Result<i64, LogError> {
+        let _files = log.files.lock();
         let mut state = log.append.lock();
         self.await_settled(log, |d| {
             d.journal_done.offset >= d.journal_queued && d.end.offset >= d.direct_queued
@@ -171,6 +173,7 @@ impl LogDir {
         // The journal must not bring back what is cut, nor the recovery point vouch for it.
         self.journal_note(log, segment, PartKind::Truncate { offset: end })?;
         log.recovery_point.fetch_min(end, Ordering::AcqRel);
+        log.cleaned_to.fetch_min(end, Ordering::AcqRel);
         log.shared.write_checkpoints().map_err(|e| log.io_error("writing checkpoints", e))?;
         self.cut_files(log, &mut state, &list, at, position, end).map_err(|e| {
             log.fail_io("truncation", &e);
@@ -308,18 +311,26 @@ impl crate::shared::Shared {
         checkpoint::write_offsets(&*self.storage, &self.path.join(checkpoint::LOG_STARTS), &starts)
     }
 
-    /// Writes the three checkpoint files from the logs' present state.
+    /// Writes the checkpoint files from the logs' present state.
     pub fn write_checkpoints(&self) -> io::Result<()> {
         let _one_at_a_time = self.checkpointing.lock();
         let logs: Vec<Arc<Log>> = self.logs.read().values().cloned().collect();
         let mut recovery_points = BTreeMap::new();
         let mut watermarks = BTreeMap::new();
+        let mut cleaned = BTreeMap::new();
         for log in &logs {
+            let cleaned_to = log.cleaned_to.load(Ordering::Acquire);
+            if cleaned_to > 0 {
+                cleaned.insert(log.partition().clone(), cleaned_to);
+            }
             recovery_points.insert(log.partition().clone(), log.recovery_point());
             watermarks.insert(log.partition().clone(), log.high_watermark());
         }
         self.write_log_starts_of(&logs)?;
         let path = |name| self.path.join(name);
+        if self.cleaner.note_written(&cleaned) {
+            checkpoint::write_offsets(&*self.storage, &path(checkpoint::CLEANER_OFFSETS), &cleaned)?;
+        }
         checkpoint::write_offsets(&*self.storage, &path(checkpoint::HIGH_WATERMARKS), &watermarks)?;
         checkpoint::write_offsets(&*self.storage, &path(checkpoint::RECOVERY_POINTS), &recovery_points)?;
         for log in &logs {

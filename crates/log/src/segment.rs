@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::AbortedTxn;
 use crate::batch::{HEADER_LEN, Head};
 use crate::index::{OffsetEntry, SparseIndex, TimeEntry};
 use crate::storage::{OpenMode, Storage, StorageFile};
@@ -68,6 +69,8 @@ pub(crate) struct Segment {
     in_directory: AtomicBool,
     /// Closed for appends, its indexes complete and everything on stable storage.
     sealed: AtomicBool,
+    /// Another segment has taken its names: its files must stay open.
+    pinned: AtomicBool,
 }
 
 /// Sizes of a segment's files, as a directory listing shows them.
@@ -120,6 +123,7 @@ impl Segment {
             synced: Mutex::new(Synced { in_directory: false }),
             in_directory: AtomicBool::new(false),
             sealed: AtomicBool::new(false),
+            pinned: AtomicBool::new(false),
         }
     }
 
@@ -134,6 +138,51 @@ impl Segment {
         let file = storage.open(&dir.join(file_name(base_offset, "log")), OpenMode::Truncate)?;
         *segment.file.lock() = Some(file);
         Ok(segment)
+    }
+
+    /// A segment that is being written under other names, and replaces others when it is whole.
+    pub fn replacement(
+        storage: &Arc<dyn Storage>,
+        dir: &Arc<Path>,
+        base_offset: i64,
+        created_ms: i64,
+        file: Arc<dyn StorageFile>,
+    ) -> Self {
+        let segment = Self::new(storage, dir, base_offset, created_ms, &FoundFiles::default());
+        *segment.file.lock() = Some(file);
+        segment
+    }
+
+    /// Writes the indexes of a replacement, whole and on stable storage, as files whose names end in `suffix`.
+    pub fn write_replacement_indexes(&self, suffix: &str, txns: Vec<AbortedTxn>) -> io::Result<()> {
+        self.push_time_entry(&mut self.growth.lock());
+        let storage = &*self.storage;
+        let path = |kind: &str| self.dir.join(file_name(self.base_offset, &format!("{kind}{suffix}")));
+        self.index.write_as(storage, &path("index"))?;
+        self.times.write_as(storage, &path("timeindex"))?;
+        self.txns.write_as(storage, &path("txnindex"), txns)
+    }
+
+    /// A replacement has its own name now: it is a sealed segment like any other.
+    pub fn take_place(&self) {
+        self.synced.lock().in_directory = true;
+        self.in_directory.store(true, Ordering::Release);
+        self.reserved.store(self.size(), Ordering::Release);
+        self.mark_sealed();
+    }
+
+    /// Keeps all files open, so that readers at work can go on when others get their names.
+    pub fn pin(&self) -> io::Result<()> {
+        {
+            let _file = self.file.lock();
+            self.pinned.store(true, Ordering::Release);
+        }
+        self.file()?;
+        self.index.pin(&*self.storage)?;
+        self.times.pin(&*self.storage)?;
+        self.txns.pin(&*self.storage)?;
+        self.max_timestamp()?;
+        Ok(())
     }
 
     /// A segment found on disk.
@@ -193,7 +242,11 @@ impl Segment {
     /// Closes the files of a sealed segment that nobody used since the last call.
     pub fn close_if_idle(&self) {
         if self.is_sealed() && !self.used.swap(false, Ordering::Relaxed) {
-            *self.file.lock() = None;
+            let mut file = self.file.lock();
+            if self.pinned.load(Ordering::Acquire) {
+                return;
+            }
+            *file = None;
             self.index.release();
             self.times.release();
         }
@@ -213,8 +266,9 @@ impl Segment {
     }
 
     /// Reserves room for an append of `len` bytes, and some more, so that writing it later cannot run out of it.
-    pub fn reserve(&self, len: u64, segment_bytes: u64) -> io::Result<()> {
-        let needed = self.size() + len;
+    /// `at_once`: room to reserve in any case (`preallocate`).
+    pub fn reserve(&self, len: u64, segment_bytes: u64, at_once: u64) -> io::Result<()> {
+        let needed = (self.size() + len).max(at_once);
         let reserved = self.reserved.load(Ordering::Acquire);
         if needed <= reserved {
             return Ok(());
@@ -321,11 +375,10 @@ impl Segment {
         Ok(())
     }
 
-    /// Forgets all counters and index entries, before a rebuild by [`Segment::note_batch`].
+    /// Forgets all counters and entries of the offset and time index, before a rebuild by [`Segment::note_batch`].
     pub fn reset(&self) -> io::Result<()> {
         self.index.clear(&*self.storage)?;
         self.times.clear(&*self.storage)?;
-        self.txns.replace(&*self.storage, Vec::new())?;
         let mut growth = self.growth.lock();
         *growth = Growth {
             bytes_since_index: 0,
@@ -386,6 +439,9 @@ impl Segment {
     ) -> io::Result<()> {
         let mut synced = self.synced.lock();
         allowed()?;
+        if self.is_sealed() {
+            return Ok(());
+        }
         let done = self.sync_locked(&mut synced);
         if let Err(e) = &done {
             on_error(e);

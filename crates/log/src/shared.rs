@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
+use crate::cleaner::CleanerControl;
 use crate::journal::{LogKey, PartHead, PartKind};
 use crate::log::Log;
 use crate::segment::Segment;
@@ -68,6 +69,7 @@ pub(crate) struct Shared {
     pub refused_starts: Mutex<BTreeMap<TopicPartition, i64>>,
     /// Held while checkpoint files are written.
     pub checkpointing: Mutex<()>,
+    pub cleaner: CleanerControl,
     pub stop: AtomicBool,
     /// Why the whole directory is offline.
     failure: OnceLock<Arc<str>>,
@@ -81,6 +83,7 @@ impl Shared {
         events: Arc<dyn LogEvents>,
         config: LogDirConfig,
     ) -> Self {
+        let cleaner_config = config.cleaner.clone();
         Self {
             path,
             storage,
@@ -98,6 +101,7 @@ impl Shared {
             doomed: Mutex::new(Vec::new()),
             refused_starts: Mutex::new(BTreeMap::new()),
             checkpointing: Mutex::new(()),
+            cleaner: CleanerControl::new(cleaner_config),
             stop: AtomicBool::new(false),
             failure: OnceLock::new(),
         }

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use crate::AbortedTxn;
 use crate::batch::be;
-use crate::storage::{OpenMode, Storage, read_file};
+use crate::storage::{OpenMode, Storage, read_file, replace_file};
 
 const ENTRY_LEN: usize = 34;
 
@@ -33,12 +33,14 @@ fn decode(raw: &[u8]) -> Option<AbortedTxn> {
     if i16::from_be_bytes(be(raw, 0)?) != 0 {
         return None;
     }
-    Some(AbortedTxn {
+    let txn = AbortedTxn {
         producer_id: i64::from_be_bytes(be(raw, 2)?),
         first_offset: i64::from_be_bytes(be(raw, 10)?),
         last_offset: i64::from_be_bytes(be(raw, 18)?),
         last_stable_offset: i64::from_be_bytes(be(raw, 26)?),
-    })
+    };
+    // A marker stands behind its records; what a crash left as zeros is no entry.
+    (txn.last_offset > txn.first_offset).then_some(txn)
 }
 
 fn load(storage: &dyn Storage, path: &Path) -> io::Result<Vec<AbortedTxn>> {
@@ -69,16 +71,46 @@ impl TxnIndex {
         storage.open(&self.path, OpenMode::Create)?.write_at(position, &[&encode(&txn)])
     }
 
-    /// Replaces all entries.
+    /// Replaces all entries: after a crash the old ones are there or the new ones.
     pub fn replace(&self, storage: &dyn Storage, txns: Vec<AbortedTxn>) -> io::Result<()> {
         let mut entries = self.entries.lock();
-        let had_file = entries.as_ref().is_none_or(|list| !list.is_empty());
-        if had_file || !txns.is_empty() {
+        let list = match entries.as_mut() {
+            Some(list) => list,
+            None => entries.insert(load(storage, &self.path)?),
+        };
+        let file_len = ENTRY_LEN * txns.len();
+        let same = *list == txns
+            && match storage.open(&self.path, OpenMode::Read) {
+                Ok(file) => file.len()? == file_len as u64,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => txns.is_empty(),
+                Err(e) => return Err(e),
+            };
+        if !same {
             let bytes: Vec<u8> = txns.iter().flat_map(encode).collect();
-            storage.open(&self.path, OpenMode::Truncate)?.write_at(0, &[&bytes])?;
+            replace_file(storage, &self.path, &bytes)?;
         }
         *entries = Some(txns);
         Ok(())
+    }
+
+    /// Takes entries for an index whose file is written elsewhere first, on stable storage, and gets its name later.
+    pub fn write_as(&self, storage: &dyn Storage, path: &Path, txns: Vec<AbortedTxn>) -> io::Result<()> {
+        let bytes: Vec<u8> = txns.iter().flat_map(encode).collect();
+        let file = storage.open(path, OpenMode::Truncate)?;
+        file.write_at(0, &[&bytes])?;
+        file.sync_data()?;
+        *self.entries.lock() = Some(txns);
+        Ok(())
+    }
+
+    /// Reads the file, so that the entries stay known whatever becomes of it; whether there are any.
+    pub fn pin(&self, storage: &dyn Storage) -> io::Result<bool> {
+        let mut entries = self.entries.lock();
+        let list = match entries.as_mut() {
+            Some(list) => list,
+            None => entries.insert(load(storage, &self.path)?),
+        };
+        Ok(!list.is_empty())
     }
 
     /// Puts the file on stable storage, if there is anything in it.

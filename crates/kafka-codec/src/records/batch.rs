@@ -15,11 +15,11 @@ const CRC_AT: usize = 17;
 const ATTRIBUTES_AT: usize = 21;
 const MAX_TIMESTAMP_AT: usize = 35;
 
-const COMPRESSION_BITS: i16 = 0x07;
+pub(super) const COMPRESSION_BITS: i16 = 0x07;
 const LOG_APPEND_TIME_BIT: i16 = 0x08;
 const TRANSACTIONAL_BIT: i16 = 0x10;
 const CONTROL_BIT: i16 = 0x20;
-const DELETE_HORIZON_BIT: i16 = 0x40;
+pub(super) const DELETE_HORIZON_BIT: i16 = 0x40;
 
 /// Which clock the records' timestamps are from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Writing batches.
 
-use super::batch::{attributes, put_header, seal};
+use super::batch::{COMPRESSION_BITS, DELETE_HORIZON_BIT, attributes, put_header, seal};
 use super::{BATCH_HEADER_BYTES, BatchHeader, Compression, RecordError, TimestampType, compress};
 use crate::wire::{put_varint, put_varlong, varlong_len};
 
@@ -26,6 +26,7 @@ pub struct BatchBuilder {
     timestamp_type: TimestampType,
     transactional: bool,
     control: bool,
+    delete_horizon_ms: Option<i64>,
     header: BatchHeader,
     /// Room for the header, then the records, not yet compressed.
     bytes: Vec<u8>,
@@ -40,6 +41,7 @@ impl BatchBuilder {
             timestamp_type: TimestampType::CreateTime,
             transactional: false,
             control: false,
+            delete_horizon_ms: None,
             header: BatchHeader {
                 base_offset: 0,
                 batch_length: 0,
@@ -56,6 +58,35 @@ impl BatchBuilder {
             },
             bytes: vec![0; BATCH_HEADER_BYTES],
         }
+    }
+
+    /// Starts what a cleaned batch becomes: everything of its header stays, but for the records (to be given again
+    /// with [`BatchBuilder::push_at`]) and what follows from them.
+    ///
+    /// # Errors
+    /// [`RecordError::UnknownCompression`].
+    pub fn remaining_of(original: &BatchHeader) -> Result<Self, RecordError> {
+        let mut builder = Self::new(original.compression()?)
+            .base_offset(original.base_offset)
+            .leader_epoch(original.leader_epoch)
+            .producer(original.producer_id, original.producer_epoch, original.base_sequence);
+        builder.transactional = original.is_transactional();
+        builder.control = original.is_control();
+        if original.timestamp_type() == TimestampType::LogAppendTime {
+            builder = builder.log_append_time(original.max_timestamp);
+        }
+        if original.has_delete_horizon() {
+            builder = builder.delete_horizon(original.base_timestamp);
+        }
+        Ok(builder)
+    }
+
+    /// When the cleaner may drop the batch's tombstones (KIP-534), milliseconds since the epoch. Before the first
+    /// record.
+    #[must_use]
+    pub fn delete_horizon(mut self, horizon_ms: i64) -> Self {
+        self.delete_horizon_ms = Some(horizon_ms);
+        self
     }
 
     /// Compresses with this level instead of the codec's default.
@@ -151,8 +182,11 @@ impl BatchBuilder {
         if offset_delta <= self.header.last_offset_delta {
             return Err(RecordError::Unrepresentable("offsets that do not grow"));
         }
-        let base_timestamp =
-            if self.header.record_count == 0 { timestamp_ms } else { self.header.base_timestamp };
+        let base_timestamp = match self.delete_horizon_ms {
+            Some(horizon_ms) => horizon_ms,
+            None if self.header.record_count == 0 => timestamp_ms,
+            None => self.header.base_timestamp,
+        };
         let timestamp_delta = timestamp_ms.wrapping_sub(base_timestamp);
         let (mut count, mut header_bytes) = (0usize, 0usize);
         for (name, value) in headers.clone() {
@@ -223,6 +257,9 @@ impl BatchBuilder {
         let mut header = self.header;
         header.attributes =
             attributes(self.compression, self.timestamp_type, self.transactional, self.control);
+        if self.delete_horizon_ms.is_some() {
+            header.attributes |= DELETE_HORIZON_BIT;
+        }
         let mut head = Vec::with_capacity(BATCH_HEADER_BYTES);
         put_header(&mut head, &header);
         let mut batch = self.bytes;
@@ -238,6 +275,24 @@ impl BatchBuilder {
         seal(&mut batch)?;
         Ok(batch)
     }
+}
+
+/// The batch without any record: what the cleaner leaves where a producer's last sequence number, or the end of the
+/// cleaned offsets, must stay known.
+///
+/// # Errors
+/// None in practice: the batch is 61 bytes long.
+pub fn without_records(original: &BatchHeader) -> Result<Vec<u8>, RecordError> {
+    let header = BatchHeader {
+        attributes: original.attributes & !(COMPRESSION_BITS | DELETE_HORIZON_BIT),
+        base_timestamp: -1,
+        record_count: 0,
+        ..*original
+    };
+    let mut batch = Vec::with_capacity(BATCH_HEADER_BYTES);
+    put_header(&mut batch, &header);
+    seal(&mut batch)?;
+    Ok(batch)
 }
 
 fn sized_len(bytes: Option<&[u8]>) -> usize {

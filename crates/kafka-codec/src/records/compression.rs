@@ -3,7 +3,8 @@
 use std::io::{Read, Write};
 use std::str::FromStr;
 
-use super::RecordError;
+use super::batch::{COMPRESSION_BITS, put_header, seal};
+use super::{BATCH_HEADER_BYTES, Batch, BatchHeader, RecordError};
 
 /// How the records of a batch are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -113,6 +114,32 @@ pub fn compress(
         }
     }
     Ok(())
+}
+
+/// The same batch, its records compressed by `codec` (for a topic's `compression.type`).
+///
+/// # Errors
+/// Those of [`decompress`] and [`compress`].
+pub fn recompress(
+    batch: &Batch<'_>,
+    codec: Compression,
+    level: Option<i32>,
+    bytes_max: usize,
+    scratch: &mut Vec<u8>,
+) -> Result<Vec<u8>, RecordError> {
+    let records = match batch.header.compression()? {
+        Compression::None => batch.payload(),
+        before => {
+            decompress(before, batch.payload(), bytes_max, scratch)?;
+            scratch.as_slice()
+        }
+    };
+    let mut out = Vec::with_capacity(BATCH_HEADER_BYTES + records.len() / 2);
+    let attributes = batch.header.attributes & !COMPRESSION_BITS | i16::from(codec.id());
+    put_header(&mut out, &BatchHeader { attributes, ..batch.header });
+    compress(codec, level, records, &mut out)?;
+    seal(&mut out)?;
+    Ok(out)
 }
 
 fn compress_xerial(input: &[u8], out: &mut Vec<u8>) -> Result<(), RecordError> {

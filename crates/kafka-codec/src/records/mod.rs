@@ -19,8 +19,8 @@ pub use batch::{
     BATCH_HEADER_BYTES, BATCH_OVERHEAD_BYTES, Batch, BatchHeader, Batches, TimestampType, set_base_offset,
     set_leader_epoch, set_log_append_time, set_max_timestamp,
 };
-pub use builder::{BatchBuilder, RecordHeader};
-pub use compression::{Compression, compress, decompress};
+pub use builder::{BatchBuilder, RecordHeader, without_records};
+pub use compression::{Compression, compress, decompress, recompress};
 pub use control::{
     ControlRecordType, control_record_key, end_transaction_marker, parse_end_transaction_marker,
 };
