@@ -158,6 +158,9 @@ impl Metadata {
         }
         let defaults_changed = before.properties.dynamic != properties.dynamic
             || before.properties.dynamic_default != properties.dynamic_default;
+        if defaults_changed {
+            self.replicas.dir.set_cleaner_config(crate::server::cleaner_config(&properties));
+        }
         for topic in image.topics() {
             let changed = before.image.topic_config_changed(image, &topic.name);
             if (changed || defaults_changed)

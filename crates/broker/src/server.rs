@@ -11,7 +11,8 @@ use client::door::Door;
 use futures_util::FutureExt;
 use kafka_codec::Uuid;
 use log::{
-    LogDir, LogDirConfig, LogError, NewLog, RealStorage, RecoveryReport, Storage, SystemClock, TopicPartition,
+    CleanerConfig, LogDir, LogDirConfig, LogError, NewLog, RealStorage, RecoveryReport, Storage, SystemClock,
+    TopicPartition,
 };
 use meta::config::{BrokerProperties, TopicConfig};
 use meta::{MetaProperties, controller};
@@ -239,7 +240,24 @@ fn log_dir_config(properties: &BrokerProperties) -> LogDirConfig {
     LogDirConfig {
         journal_bytes: u64::try_from(properties.long("journal.bytes")).unwrap_or(64 << 20),
         producer_id_expiration_ms: properties.long("producer.id.expiration.ms"),
+        checkpoint_interval_ms: properties.long("log.flush.offset.checkpoint.interval.ms"),
+        cleaner: cleaner_config(properties),
         ..LogDirConfig::default()
+    }
+}
+
+/// The cleaner's settings. One thread cleans, however many are asked for; with none there is no compaction.
+pub(crate) fn cleaner_config(properties: &BrokerProperties) -> CleanerConfig {
+    let rate: Option<f64> =
+        properties.text("log.cleaner.io.max.bytes.per.second").and_then(|rate| rate.parse().ok());
+    // Kafka's default is the largest number there is.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let io_bytes_per_second = rate.filter(|rate| *rate < 1e15).map_or(0, |rate| rate.max(1.0) as u64);
+    CleanerConfig {
+        enabled: properties.flag("log.cleaner.enable") && properties.int("log.cleaner.threads") > 0,
+        dedupe_buffer_bytes: usize::try_from(properties.long("log.cleaner.dedupe.buffer.size")).unwrap_or(0),
+        io_bytes_per_second,
+        backoff_ms: u64::try_from(properties.long("log.cleaner.backoff.ms")).unwrap_or(0),
     }
 }
 
@@ -293,7 +311,7 @@ async fn maintain(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
     let interval_ms = |node: &Node| {
         u64::try_from(node.state().properties.long("log.retention.check.interval.ms")).unwrap_or(1).max(1)
     };
-    let checkpoint_ms = LogDirConfig::default().checkpoint_interval_ms;
+    let checkpoint_ms = node.state().properties.long("log.flush.offset.checkpoint.interval.ms").max(1);
     let checkpoint_interval = Duration::from_millis(u64::try_from(checkpoint_ms).unwrap_or(60_000));
     let interval = Duration::from_millis(interval_ms(&node));
     let mut housekeeping =

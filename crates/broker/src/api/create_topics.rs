@@ -8,8 +8,9 @@ use kafka_codec::messages::create_topics_response::{CreatableTopicConfigs, Creat
 use kafka_codec::messages::{CreateTopicsRequest, CreateTopicsResponse};
 use meta::config::topic_configs;
 use meta::controller::{self, NewTopic};
-use meta::{MetaError, MetaRecord};
+use meta::{ConfigResourceKind, MetaError, MetaRecord};
 
+use super::incremental_alter_configs::note_unused;
 use crate::context::Context;
 use crate::metadata::State;
 use crate::node::{Node, random_uuid};
@@ -84,6 +85,9 @@ fn decide(
                     let error = MetaError::refused(ErrorCode::UnknownServerError, reason);
                     results.push(refused(new.name, &error));
                     continue;
+                }
+                for (key, _) in &new.configs {
+                    note_unused(ConfigResourceKind::Topic, &new.name, key);
                 }
                 results.push(CreatableTopicResult {
                     configs: Some(configs(state, &new)),

@@ -1,4 +1,4 @@
-//! DescribeLogDirs (35): sizes of the partitions in the data directory.
+//! DescribeLogDirs (35): sizes of the partitions in the data directory, and whether any of it is offline.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -30,7 +30,7 @@ pub(crate) async fn handle(ctx: Context, request: DescribeLogDirsRequest) -> Des
             .iter()
             .filter(|partition| chosen.is_none_or(|chosen| chosen.contains(&partition.index)))
             .filter_map(|partition| {
-                let log = partition.log().ok()?;
+                let log = partition.log().ok().filter(|_| !partition.is_offline())?;
                 Some(DescribeLogDirsPartition {
                     partition_index: partition.index,
                     partition_size: i64::try_from(log.size()).unwrap_or(i64::MAX),
@@ -48,11 +48,16 @@ pub(crate) async fn handle(ctx: Context, request: DescribeLogDirsRequest) -> Des
             });
         }
     }
+    // The directory's state is that of its worst partition: one whose log failed must be noticed. The healthy ones
+    // are listed all the same.
+    let failed = node.replicas.dir.failure().is_some()
+        || node.replicas.all().iter().any(|topic| topic.partitions.iter().any(|p| p.is_offline()));
+    let error = if failed { ErrorCode::KafkaStorageError } else { ErrorCode::None };
     let (total_bytes, usable_bytes) = volume(&node.config.data_dir);
     let path = std::path::absolute(&node.config.data_dir).unwrap_or_else(|_| node.config.data_dir.clone());
     DescribeLogDirsResponse {
         results: vec![DescribeLogDirsResult {
-            error_code: ErrorCode::None.code(),
+            error_code: error.code(),
             log_dir: path.display().to_string(),
             topics,
             total_bytes,

@@ -88,7 +88,7 @@ fn describe(
     index: i32,
     state: &PartitionState,
 ) -> DescribeTopicPartitionsResponsePartition {
-    let served = node.replicas.partition(topic, index).is_some_and(|partition| partition.log().is_ok());
+    let served = node.replicas.partition(topic, index).is_some_and(|partition| !partition.is_offline());
     let error = if served { ErrorCode::None } else { ErrorCode::LeaderNotAvailable };
     DescribeTopicPartitionsResponsePartition {
         error_code: error.code(),

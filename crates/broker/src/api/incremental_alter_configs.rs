@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use kafka_codec::ErrorCode;
 use kafka_codec::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use kafka_codec::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
+use meta::config::{broker_config, topic_config};
 use meta::controller::{self, ConfigChange, ConfigOp};
 use meta::{ConfigResourceKind, MetaError, MetaRecord};
 
@@ -121,5 +122,23 @@ fn change(state: &State, node_id: i32, wanted: Wanted) -> Result<Vec<MetaRecord>
         })
         .collect::<Result<_, _>>()?;
     let change = ConfigChange { kind, name: wanted.name, entries, replace: wanted.replace };
-    controller::alter_configs(&state.image, &state.properties, node_id, &change)
+    let records = controller::alter_configs(&state.image, &state.properties, node_id, &change)?;
+    for (key, ..) in change.entries.iter().filter(|(_, op, _)| *op != ConfigOp::Delete) {
+        note_unused(kind, &change.name, key);
+    }
+    Ok(records)
+}
+
+/// Says in the broker's log that a value is kept, but has no effect.
+pub(super) fn note_unused(kind: ConfigResourceKind, name: &str, key: &str) {
+    let def = match kind {
+        ConfigResourceKind::Topic => topic_config(key),
+        ConfigResourceKind::Broker => broker_config(key),
+        _ => return,
+    };
+    match def {
+        Some(def) if def.honoured => {}
+        Some(def) => tracing::warn!(?kind, name, key, why = def.doc, "configuration has no effect here"),
+        None => tracing::warn!(?kind, name, key, "unknown configuration, not used"),
+    }
 }

@@ -121,7 +121,7 @@ fn describe(node: &Node, topic: &Topic, operations: bool) -> MetadataResponseTop
             let served = replicas
                 .as_ref()
                 .and_then(|topic| topic.partition(index))
-                .is_some_and(|partition| partition.log().is_ok());
+                .is_some_and(|partition| !partition.is_offline());
             let error = if served { ErrorCode::None } else { ErrorCode::LeaderNotAvailable };
             MetadataResponsePartition {
                 error_code: error.code(),

@@ -15,7 +15,7 @@ use kafka_codec::produce::{
     TopicProduceResponse,
 };
 use kafka_codec::records::{
-    BatchFacts, BatchHeader, BatchRules, Compression, set_max_timestamp, validate_producer_batch,
+    BatchHeader, BatchRules, Compression, RecordError, set_max_timestamp, validate_producer_batch,
 };
 use kafka_codec::wire::Reader;
 use kafka_codec::{ApiKey, DecodeError, ErrorCode};
@@ -26,6 +26,7 @@ use tokio::time::Instant;
 
 use self::transaction::Transaction;
 use super::error_code::{of_log, of_records};
+use super::record_errors::{self, RecordErrors, TimestampRange};
 use crate::context::Context;
 use crate::dispatch::{Call, framed};
 use crate::net::connection::Handling;
@@ -56,15 +57,17 @@ pub(crate) fn begin(call: Call) -> Result<Handling, DecodeError> {
 struct Refusal {
     code: ErrorCode,
     message: Option<String>,
+    /// Records at fault: index in the batch, and why.
+    records: Vec<(i32, String)>,
 }
 
 impl Refusal {
     fn of(code: ErrorCode) -> Self {
-        Self { code, message: None }
+        Self { code, message: None, records: Vec::new() }
     }
 
     fn because(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: Some(message.into()) }
+        Self { code, message: Some(message.into()), records: Vec::new() }
     }
 }
 
@@ -168,6 +171,7 @@ fn answer<'a>(ctx: &Context, index: i32, outcome: &'a Outcome) -> PartitionProdu
             index,
             error_code: refusal.code.code(),
             base_offset: -1,
+            record_errors: refusal.records.iter().map(|(index, why)| (*index, Some(why.as_str()))).collect(),
             error_message: refusal.message.as_deref(),
             current_leader: if refusal.code == ErrorCode::NotLeaderOrFollower {
                 LeaderIdAndEpoch { leader_id: ctx.node.id, leader_epoch: -1 }
@@ -209,7 +213,8 @@ impl Appending<'_> {
             return Err(Refusal::because(ErrorCode::NotEnoughReplicas, message));
         }
         let log = partition.log().map_err(|error| Refusal::because(of_log(&error), error.to_string()))?;
-        let Checked { batch, transactional } = checked(wanted.records.as_ref(), &config, self.version)?;
+        let Checked { batch, transactional } =
+            checked(wanted.records.as_ref(), partition, &config, self.version)?;
         let batches =
             AppendBatches { validated: true, ..AppendBatches::client(batch, partition.leader_epoch()) };
         let appended = match transactional {
@@ -248,7 +253,12 @@ struct Checked {
 }
 
 /// Checks what a producer sent for one partition: exactly one batch that may be stored.
-fn checked(records: Option<&Bytes>, config: &TopicConfig, version: i16) -> Result<Checked, Refusal> {
+fn checked(
+    records: Option<&Bytes>,
+    partition: &Partition,
+    config: &TopicConfig,
+    version: i16,
+) -> Result<Checked, Refusal> {
     let invalid = |message: &str| Err(Refusal::because(ErrorCode::InvalidRecord, message));
     let Some(bytes) = records.filter(|records| !records.is_empty()) else {
         return invalid("Produce requests must have at least one record batch per partition");
@@ -265,6 +275,18 @@ fn checked(records: Option<&Bytes>, config: &TopicConfig, version: i16) -> Resul
         }
         facts
     });
+    // As in Kafka every record at fault is named. (Its keys are looked at only when all else is well.)
+    let range = (!config.log_append_time).then(|| TimestampRange::new(config, super::now_ms()));
+    let at_fault = match &facts {
+        Err(RecordError::KeyMissing { .. }) => true,
+        Err(_) => false,
+        Ok(facts) => range.is_some_and(|range| {
+            !range.allows(facts.min_timestamp_ms) || !range.allows(facts.max_timestamp_ms)
+        }),
+    };
+    if at_fault && let Some(errors) = record_errors(bytes, config, range, partition) {
+        return Err(Refusal { code: errors.code, message: Some(errors.message), records: errors.records });
+    }
     let facts = facts.map_err(|error| Refusal::because(of_records(&error), error.to_string()))?;
     let header: &BatchHeader = &facts.header;
     if header.size_bytes() != bytes.len() {
@@ -278,9 +300,6 @@ fn checked(records: Option<&Bytes>, config: &TopicConfig, version: i16) -> Resul
         let message = format!("Produce requests with version {version} are not allowed to use ZStandard");
         return Err(Refusal::because(ErrorCode::UnsupportedCompressionType, message));
     }
-    if !config.log_append_time {
-        check_timestamps(&facts, config)?;
-    }
     if header.max_timestamp == facts.max_timestamp_ms {
         return Ok(Checked { batch: bytes.clone(), transactional });
     }
@@ -289,20 +308,15 @@ fn checked(records: Option<&Bytes>, config: &TopicConfig, version: i16) -> Resul
     Ok(Checked { batch: corrected.freeze(), transactional })
 }
 
-fn check_timestamps(facts: &BatchFacts, config: &TopicConfig) -> Result<(), Refusal> {
-    /// A record without a timestamp.
-    const NONE: i64 = -1;
-    let now_ms = super::now_ms();
-    let earliest = now_ms.saturating_sub(config.timestamp_before_max_ms);
-    let latest = now_ms.saturating_add(config.timestamp_after_max_ms);
-    for timestamp in [facts.min_timestamp_ms, facts.max_timestamp_ms] {
-        if timestamp != NONE && (timestamp < earliest || timestamp > latest) {
-            let message = format!(
-                "Timestamp {timestamp} of a record is out of range. The timestamp should be within \
-                 [{earliest}, {latest}]"
-            );
-            return Err(Refusal::because(ErrorCode::InvalidTimestamp, message));
-        }
-    }
-    Ok(())
+fn record_errors(
+    bytes: &Bytes,
+    config: &TopicConfig,
+    range: Option<TimestampRange>,
+    partition: &Partition,
+) -> Option<RecordErrors> {
+    let name = format!("{}-{}", partition.topic, partition.index);
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.clear();
+        record_errors::find(bytes, config, range, &name, DECOMPRESSED_BYTES_MAX, scratch)
+    })
 }

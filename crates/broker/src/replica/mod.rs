@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 
 use hashbrown::HashMap;
 use kafka_codec::Uuid;
+use kafka_codec::records::Compression;
 use log::{
     CleanupPolicy, Log, LogConfig, LogDir, LogError, LogEvents, NewLog, TimestampType, TopicPartition,
 };
@@ -296,6 +297,18 @@ fn partition_index(index: usize) -> i32 {
     i32::try_from(index).unwrap_or(i32::MAX)
 }
 
+/// What `compression.type` asks for; `None` = the producer's choice.
+fn compression(config: &TopicConfig) -> Option<(Compression, Option<i32>)> {
+    match config.compression_type.as_str() {
+        "uncompressed" => Some((Compression::None, None)),
+        "gzip" => Some((Compression::Gzip, Some(config.compression_gzip_level).filter(|level| *level >= 0))),
+        "snappy" => Some((Compression::Snappy, None)),
+        "lz4" => Some((Compression::Lz4, None)),
+        "zstd" => Some((Compression::Zstd, Some(config.compression_zstd_level))),
+        _ => None,
+    }
+}
+
 /// A topic's settings as the log wants them.
 pub(crate) fn log_config(config: &TopicConfig) -> LogConfig {
     let unsigned = |value: i32| u32::try_from(value).unwrap_or(0);
@@ -304,6 +317,7 @@ pub(crate) fn log_config(config: &TopicConfig) -> LogConfig {
     LogConfig {
         segment_bytes: unsigned(config.segment_bytes),
         segment_ms: config.segment_ms,
+        segment_jitter_ms: config.segment_jitter_ms,
         segment_index_bytes: unsigned(config.segment_index_bytes),
         index_interval_bytes: unsigned(config.index_interval_bytes),
         retention_ms: config.retention_ms,
@@ -312,7 +326,10 @@ pub(crate) fn log_config(config: &TopicConfig) -> LogConfig {
         cleanup_policy: CleanupPolicy { delete: config.delete, compact: config.compact },
         delete_retention_ms: config.delete_retention_ms,
         min_compaction_lag_ms: config.min_compaction_lag_ms,
+        max_compaction_lag_ms: config.max_compaction_lag_ms,
         min_cleanable_dirty_ratio: ratio,
+        preallocate: config.preallocate,
+        compression: compression(config),
         max_message_bytes: unsigned(config.max_message_bytes),
         timestamp_type: if config.log_append_time {
             TimestampType::LogAppendTime

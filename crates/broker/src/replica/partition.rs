@@ -87,6 +87,11 @@ impl Partition {
         self.failure.lock().clone()
     }
 
+    /// Whether it takes no appends until the broker is started anew. (What it holds may still be read.)
+    pub(crate) fn is_offline(&self) -> bool {
+        self.log.is_err() || self.failure.lock().is_some()
+    }
+
     /// Whether its topic was deleted. (A partition whose log failed can still be read.)
     pub(crate) fn is_deleted(&self) -> bool {
         matches!(*self.failure.lock(), Some(LogError::Closed(_)))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use client::door::{Ack, Door, DoorError, Record, StartAt, TopicPartition};
 use futures_util::future::join_all;
+use kafka_codec::messages::{DescribeLogDirsRequest, DescribeTopicPartitionsRequest};
 use kafka_codec::produce::ProduceResponse;
 use kafka_codec::wire::Reader;
 use kafka_codec::{ApiKey, frame};
@@ -78,6 +79,22 @@ fn record(value: &str) -> Record {
 
 fn first_of(topic: &str) -> TopicPartition {
     TopicPartition::new(topic, 0)
+}
+
+/// Topics with their first partition's error and leader, as `kafka-topics --unavailable-partitions` sees them.
+async fn leaders(client: &mut Client) -> Vec<(String, i16, i32)> {
+    let described = client.call(0, &DescribeTopicPartitionsRequest::default()).await;
+    let topics = described.topics.into_iter();
+    let mut seen: Vec<_> = topics
+        .map(|topic| {
+            let partition = &topic.partitions[0];
+            let offline = partition.leader_id == -1;
+            assert_eq!(partition.offline_replicas.len(), usize::from(offline));
+            (topic.name.unwrap(), partition.error_code, partition.leader_id)
+        })
+        .collect();
+    seen.sort();
+    seen
 }
 
 async fn read(door: &dyn Door, topic: &str) -> usize {
@@ -250,6 +267,12 @@ async fn a_failed_sync_of_a_segment_takes_its_partition_offline_and_no_other() {
         assert_eq!(disk.operations(), operations, "the disk was left alone");
         assert_eq!(values(&mut client, "t").await, kept);
         assert_eq!(read(&*door, "t").await, kept.len());
+        assert_eq!(leaders(&mut client).await, [("other".to_owned(), 0, 1), ("t".to_owned(), 5, -1)]);
+        let dirs =
+            client.call(4, &DescribeLogDirsRequest { topics: None, ..Default::default() }).await.results;
+        assert_eq!(dirs[0].error_code, KAFKA_STORAGE_ERROR);
+        let listed: Vec<_> = dirs[0].topics.iter().map(|topic| topic.name.as_str()).collect();
+        assert!(listed.contains(&"other") && !listed.contains(&"t"), "{listed:?}");
 
         assert_eq!(client.produce(&Target::new("other"), &batch(&["c"])).await, (0, 0));
         assert_eq!(client.produce(&Target::new("other"), &batch(&[&direct])).await, (0, 1));

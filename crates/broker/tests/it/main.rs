@@ -13,6 +13,7 @@ mod harness;
 mod offsets;
 mod produce_fetch;
 mod restart;
+mod storage;
 mod topics;
 mod transactions;
 mod versions;

@@ -107,7 +107,14 @@ async fn errors_carry_their_reason_from_version_8_on() {
     let mut reader = Reader::shared(&frame);
     frame::decode_response_header(&mut reader, ApiKey::Produce, 8).unwrap();
     let response = ProduceResponse::decode(&mut reader, 8).unwrap();
-    assert_eq!(response.topics[0].partitions[0].error_message, Some("record 0 has no key"));
+    let partition = &response.topics[0].partitions[0];
+    let why = "Compacted topic cannot accept message without key in topic partition compacted-0.";
+    assert_eq!(partition.record_errors, [(0, Some(why))]);
+    let message = format!(
+        "One or more records have been rejected due to 1 record errors in total, and only showing the first three \
+         errors at most: [RecordError(batchIndex=0, message='{why}')]"
+    );
+    assert_eq!(partition.error_message, Some(message.as_str()));
 }
 
 #[tokio::test]

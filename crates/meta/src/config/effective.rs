@@ -266,6 +266,14 @@ pub struct TopicConfig {
     pub timestamp_after_max_ms: i64,
     /// `min.insync.replicas`.
     pub min_insync_replicas: i32,
+    /// `compression.type`: a codec's name, `uncompressed`, or `producer`.
+    pub compression_type: String,
+    /// `compression.gzip.level`, -1 = the codec's own.
+    pub compression_gzip_level: i32,
+    /// `compression.zstd.level`.
+    pub compression_zstd_level: i32,
+    /// `preallocate`.
+    pub preallocate: bool,
     /// `write.caching`.
     pub write_caching: bool,
 }
@@ -285,6 +293,8 @@ impl TopicConfig {
         };
         let long = |name: &str| text(name).and_then(|value| value.trim().parse::<i64>().ok()).unwrap_or(0);
         let int = |name: &str| i32::try_from(long(name)).unwrap_or(i32::MAX);
+        let signed = |name: &str| long(name).clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
+        let flag = |name: &str| text(name).is_some_and(|value| value.trim().eq_ignore_ascii_case("true"));
         let policy = text("cleanup.policy").unwrap_or_default();
         Self {
             delete: split_list(&policy).any(|word| word == "delete"),
@@ -308,7 +318,11 @@ impl TopicConfig {
             timestamp_before_max_ms: long("message.timestamp.before.max.ms"),
             timestamp_after_max_ms: long("message.timestamp.after.max.ms"),
             min_insync_replicas: int("min.insync.replicas"),
-            write_caching: text("write.caching").is_some_and(|value| value.eq_ignore_ascii_case("true")),
+            compression_type: text("compression.type").unwrap_or_default().trim().to_owned(),
+            compression_gzip_level: signed("compression.gzip.level"),
+            compression_zstd_level: signed("compression.zstd.level"),
+            preallocate: flag("preallocate"),
+            write_caching: flag("write.caching"),
         }
     }
 }

@@ -4,10 +4,12 @@ mod broker_table;
 mod definition;
 mod effective;
 mod group_table;
+mod reference;
 mod topic_table;
 
 pub use definition::{ConfigDef, ConfigType, Update, Validator, split_list};
 pub use effective::{BrokerProperties, ConfigSource, Effective, Synonym, TopicConfig};
+pub use reference::reference;
 
 /// All topic configurations, sorted by name.
 pub fn topic_configs() -> &'static [ConfigDef] {
@@ -37,6 +39,18 @@ pub fn topic_config(name: &str) -> Option<&'static ConfigDef> {
 /// Looks a broker configuration up.
 pub fn broker_config(name: &str) -> Option<&'static ConfigDef> {
     find(broker_configs(), name)
+}
+
+/// Why a value that its key's definition allows cannot be granted by this broker, if so.
+pub fn refusal(def: &ConfigDef, value: &str) -> Option<&'static str> {
+    let on = value.trim().eq_ignore_ascii_case("true");
+    match def.name {
+        "remote.storage.enable" if on => Some(
+            "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log \
+             storage.",
+        ),
+        _ => None,
+    }
 }
 
 fn find(table: &'static [ConfigDef], name: &str) -> Option<&'static ConfigDef> {

@@ -90,3 +90,10 @@ fn synonyms_list_the_winner_first() {
         (Some("9"), ConfigSource::DynamicDefaultBroker)
     );
 }
+
+#[test]
+fn tiered_storage_is_refused_not_ignored() {
+    let def = topic_config("remote.storage.enable").unwrap();
+    assert!(refusal(def, "true").is_some());
+    assert_eq!(refusal(def, "false"), None);
+}

@@ -6,7 +6,8 @@ use kafka_codec::ErrorCode;
 use kafka_codec::messages::ConfigRecord;
 
 use crate::config::{
-    BrokerProperties, ConfigDef, ConfigType, Update, broker_config, group_config, split_list, topic_config,
+    BrokerProperties, ConfigDef, ConfigType, Update, broker_config, group_config, refusal, split_list,
+    topic_config,
 };
 use crate::image::{ConfigResourceKind, Image};
 use crate::{MetaError, MetaRecord};
@@ -75,8 +76,13 @@ pub fn check_topic_configs(configs: &[(String, Option<String>)]) -> Result<(), M
             return Err(invalid(format!("Null value not supported for topic configs: {key}")));
         };
         def.check(value).map_err(invalid)?;
+        refuse(def, value)?;
     }
     Ok(())
+}
+
+fn refuse(def: &ConfigDef, value: &str) -> Result<(), MetaError> {
+    refusal(def, value).map_or(Ok(()), |why| Err(invalid(why)))
 }
 
 fn unknown_topic_key(key: &str) -> MetaError {
@@ -144,6 +150,7 @@ pub fn alter_configs(
             if change.kind == ConfigResourceKind::Group {
                 check_group_limits(def, new, properties)?;
             }
+            refuse(def, new)?;
         }
         if now.get(key) != new.as_ref() {
             records.push(record(change, key, new));

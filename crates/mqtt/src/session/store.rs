@@ -215,13 +215,20 @@ impl SessionStore {
     }
 }
 
+/// As Kafka's own internal topics have it.
+const SEGMENT_BYTES: u32 = 100 << 20;
+
 /// Creates the two internal topics if they are not there, and answers their partition counts.
 pub(crate) async fn ensure_topics(door: &dyn Door, partitions: i32) -> Result<(i32, i32), MqttError> {
     for name in [SESSIONS, RETAINED] {
         door.create_topic(NewTopic {
             name: name.to_owned(),
             partitions: Some(partitions),
-            configs: vec![("cleanup.policy".to_owned(), "compact".to_owned())],
+            configs: vec![
+                ("cleanup.policy".to_owned(), "compact".to_owned()),
+                // Only closed segments are compacted: they must not be too large.
+                ("segment.bytes".to_owned(), SEGMENT_BYTES.to_string()),
+            ],
         })
         .await?;
     }
