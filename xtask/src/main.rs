@@ -13,7 +13,8 @@ use anyhow::{Context, Result, bail};
 
 const USAGE: &str = "usage: cargo xtask <command>
 
-  codegen [--check]     write crates/kafka-codec/src/messages from Kafka's schemas (--check: only compare)
+  codegen [--check]     write crates/kafka-codec/src/messages from Kafka's schemas (--check: only compare),
+                        and docs/configuration.md from the tables in crates/meta
   codec-compare [--seed N]  our codecs against kafka-clients' own, over random instances
   test [NAME...]        all stages of the tests, or those whose name contains a NAME
   bench [NAME...]       measure ours beside Apache Kafka and Mosquitto, write docs/benchmarks.md

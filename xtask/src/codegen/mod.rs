@@ -21,6 +21,9 @@ pub const CLIENTS_VERSION: &str = "4.4.0";
 /// Version of the server-side artifacts, whose records stand in logs.
 pub const SERVER_VERSION: &str = "4.3.1";
 
+/// The page of all configurations.
+const CONFIGURATION: &str = "docs/configuration.md";
+
 const ARTIFACTS: [(&str, &str); 4] = [
     ("kafka-clients", CLIENTS_VERSION),
     ("kafka-metadata", SERVER_VERSION),
@@ -49,10 +52,27 @@ pub fn run(arguments: &[String]) -> Result<()> {
     if check {
         compare(&committed, &out)?;
         println!("{} generated files are up to date", files.len());
+        if std::fs::read(crate::root().join(CONFIGURATION))? != configuration()? {
+            bail!("{CONFIGURATION} is not what the tables say: run `cargo xtask codegen`");
+        }
     } else {
         println!("wrote {} files to {}", files.len(), out.display());
+        std::fs::write(crate::root().join(CONFIGURATION), configuration()?)?;
     }
     Ok(())
+}
+
+/// `docs/configuration.md` as the tables in `meta` say it.
+fn configuration() -> Result<Vec<u8>> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let printed = Command::new(cargo)
+        .args(["run", "-q", "--locked", "-p", "tributary-meta", "--example", "configuration"])
+        .current_dir(crate::root())
+        .output()?;
+    if !printed.status.success() {
+        bail!("the page of configurations: {}", String::from_utf8_lossy(&printed.stderr));
+    }
+    Ok(printed.stdout)
 }
 
 /// Where jars and intermediate files go, below cargo's target directory.
