@@ -44,6 +44,10 @@ pub const STAGES: &[crate::test::Stage] = &[
         let script = Foreign::source("py_clients.py");
         command(Command::new(python).arg(script).args(["--kafka", &node.kafka, "--mqtt", &node.mqtt]))
     }),
+    ("security", |foreign| {
+        let script = Foreign::source("security.py");
+        command(Command::new(foreign.python()?).arg(script).arg("--ours").arg(build_tributary()?))
+    }),
     ("node clients", |foreign| {
         let modules = foreign.node()?;
         let node = Node::start()?;

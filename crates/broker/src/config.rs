@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use meta::acl::Authorizer;
 use meta::config::{BrokerProperties, broker_config, split_list};
+
+use crate::security::ListenerSecurity;
 
 /// Host and port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +24,45 @@ pub struct Endpoint {
 pub enum SecurityProtocol {
     /// Plain TCP without authentication.
     Plaintext,
+    /// TLS; clients may have to show a certificate.
+    Ssl,
+    /// Plain TCP; clients log in.
+    SaslPlaintext,
+    /// TLS; clients log in.
+    SaslSsl,
+}
+
+impl SecurityProtocol {
+    /// The protocol of a name in capitals.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "PLAINTEXT" => Some(Self::Plaintext),
+            "SSL" => Some(Self::Ssl),
+            "SASL_PLAINTEXT" => Some(Self::SaslPlaintext),
+            "SASL_SSL" => Some(Self::SaslSsl),
+            _ => None,
+        }
+    }
+
+    /// Whether it speaks TLS.
+    pub fn has_tls(self) -> bool {
+        matches!(self, Self::Ssl | Self::SaslSsl)
+    }
+
+    /// Whether clients log in.
+    pub fn has_sasl(self) -> bool {
+        matches!(self, Self::SaslPlaintext | Self::SaslSsl)
+    }
+
+    /// Kafka's number for it.
+    pub fn code(self) -> i16 {
+        match self {
+            Self::Plaintext => 0,
+            Self::Ssl => 1,
+            Self::SaslPlaintext => 2,
+            Self::SaslSsl => 3,
+        }
+    }
 }
 
 /// One listener.
@@ -34,6 +76,15 @@ pub struct ListenerConfig {
     pub bind: Endpoint,
     /// Address told to clients of this listener; `None` = the bound one.
     pub advertised: Option<Endpoint>,
+    /// Certificates, users.
+    pub(crate) security: ListenerSecurity,
+}
+
+impl ListenerConfig {
+    /// Whether nobody is served who did not show who it is: by logging in, or by a certificate.
+    pub fn knows_clients(&self) -> bool {
+        self.protocol.has_sasl() || self.security.tls.as_ref().is_some_and(|tls| tls.requires_certificate())
+    }
 }
 
 /// Everything a broker needs to start.
@@ -90,6 +141,15 @@ const QUIET: &[&str] = &[
     "controller.quorum.voters",
     "group.coordinator.rebalance.protocols",
     "inter.broker.listener.name",
+    "sasl.mechanism.controller.protocol",
+    "sasl.mechanism.inter.broker.protocol",
+    "ssl.keymanager.algorithm",
+    "ssl.keystore.password",
+    "ssl.key.password",
+    "ssl.protocol",
+    "ssl.trustmanager.algorithm",
+    "ssl.truststore.password",
+    "sasl.oauthbearer.jwks.endpoint.refresh.ms",
     "log.cleaner.enable",
     "num.io.threads",
     "num.network.threads",
@@ -107,7 +167,6 @@ const QUIET: &[&str] = &[
 
 /// Kafka settings that would silently mean less safety or reach than asked for when ignored.
 const REFUSED: &[(&str, &str)] = &[
-    ("authorizer.class.name", "authorization is not supported yet"),
     ("create.topic.policy.class.name", "policies written in Java cannot be loaded"),
     ("alter.config.policy.class.name", "policies written in Java cannot be loaded"),
     ("principal.builder.class", "classes written in Java cannot be loaded"),
@@ -162,7 +221,15 @@ fn check_setting(key: &str, value: &str, problems: &mut Vec<ConfigProblem>, note
         problems.push(problem(key, *why));
         return;
     }
-    let Some(def) = broker_config(key) else {
+    if key == "authorizer.class.name" && !value.trim().is_empty() && !Authorizer::knows_class(value.trim()) {
+        let message = format!(
+            "{} is not known; the authorizer here is org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            value.trim()
+        );
+        problems.push(problem(key, message));
+        return;
+    }
+    let Some(def) = broker_config(unprefixed(key)) else {
         notes.push(note("unknown setting, not used"));
         return;
     };
@@ -171,6 +238,14 @@ fn check_setting(key: &str, value: &str, problems: &mut Vec<ConfigProblem>, note
     } else if !def.honoured && !QUIET.contains(&key) && def.default != Some(value.trim()) {
         notes.push(note("known to Kafka, not used by this broker"));
     }
+}
+
+/// A key without the listener and the mechanism that it is for.
+fn unprefixed(key: &str) -> &str {
+    let own = key.strip_prefix("listener.name.").and_then(|rest| rest.split_once('.'));
+    let key = own.map_or(key, |(_, key)| key);
+    let mechanisms = ["plain.", "scram-sha-256.", "scram-sha-512.", "oauthbearer."];
+    mechanisms.iter().find_map(|prefix| key.strip_prefix(prefix)).unwrap_or(key)
 }
 
 fn node_id(broker: &BrokerProperties, problems: &mut Vec<ConfigProblem>) -> i32 {
@@ -233,19 +308,23 @@ fn listeners(broker: &BrokerProperties, problems: &mut Vec<ConfigProblem>) -> Ve
         if bind.port != 0 && listeners.iter().any(|other| other.bind == bind) {
             problems.push(problem("listeners", format!("uses port {} twice", bind.port)));
         }
-        match protocols.get(&name).map(String::as_str) {
-            Some("PLAINTEXT") => {}
-            Some(protocol) => problems.push(problem(
-                "listeners",
-                format!("listener {name} speaks {protocol}, which is not supported yet: only PLAINTEXT is"),
-            )),
+        let protocol = protocols.get(&name).and_then(|protocol| SecurityProtocol::from_name(protocol));
+        match protocol {
+            Some(_) => {}
             None => problems.push(problem(
                 "listeners",
                 format!("no security protocol defined for listener {name} in listener.security.protocol.map"),
             )),
         }
         let advertised = advertised.remove(&name);
-        listeners.push(ListenerConfig { name, protocol: SecurityProtocol::Plaintext, bind, advertised });
+        let protocol = protocol.unwrap_or(SecurityProtocol::Plaintext);
+        let security = ListenerSecurity::default();
+        let mut listener = ListenerConfig { name, protocol, bind, advertised, security };
+        match ListenerSecurity::new(&listener, broker) {
+            Ok(security) => listener.security = security,
+            Err(more) => problems.extend(more),
+        }
+        listeners.push(listener);
     }
     for name in advertised.keys() {
         problems.push(problem("advertised.listeners", format!("advertises {name}, which does not listen")));

@@ -2,22 +2,32 @@
 //!
 //! One file per API under [`crate::api`]. A handler is `pub(crate) async fn handle(ctx: Context, request: R) ->
 //! R::Response`; it answers errors in the response, and does what must keep the connection's order before it
-//! first waits.
+//! first waits. Whether the client may ask what it asks is decided here, before the handler
+//! ([`crate::authorize`]).
 
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use kafka_codec::frame::{self, RequestHeader};
+use kafka_codec::messages::{
+    SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
+};
 use kafka_codec::wire::Reader;
-use kafka_codec::{ApiKey, DecodeError, EncodeError, Request};
+use kafka_codec::{ApiKey, DecodeError, EncodeError, ErrorCode, Message};
+use meta::quota;
+use tokio::time::Instant;
 
 use crate::api;
-use crate::context::{Connection, Context};
+use crate::authorize::{Access, Guarded, Metered};
+use crate::context::{ANONYMOUS, Connection, Context};
 use crate::net::connection::{FrameHandler, Handling};
 use crate::net::response::{Part, Reply};
 use crate::node::Node;
+use crate::security::sasl::{SaslSession, Turn};
 
 /// Handles the frames of one connection.
 pub(crate) struct Dispatcher {
@@ -25,11 +35,17 @@ pub(crate) struct Dispatcher {
     connection: Arc<Connection>,
     /// The last client id seen: nearly always the same again.
     client_id: Option<Arc<str>>,
+    /// Who the client is where SASL does not say it.
+    principal: Arc<str>,
+    sasl: Option<SaslSession>,
 }
 
 impl Dispatcher {
-    pub(crate) fn new(node: Arc<Node>, connection: Connection) -> Self {
-        Self { node, connection: Arc::new(connection), client_id: None }
+    /// Handles a connection of `principal`, or of nobody in particular.
+    pub(crate) fn new(node: Arc<Node>, connection: Connection, principal: Option<String>) -> Self {
+        let sasl = connection.listener.security.sasl.clone().map(SaslSession::new);
+        let principal = Arc::from(principal.as_deref().unwrap_or(ANONYMOUS));
+        Self { node, connection: Arc::new(connection), client_id: None, principal, sasl }
     }
 
     fn client_id(&mut self, given: Option<&str>) -> Option<Arc<str>> {
@@ -42,7 +58,73 @@ impl Dispatcher {
         Some(fresh)
     }
 
+    /// Who the client is, as far as it is known.
+    fn principal(&self) -> Arc<str> {
+        let known = self.sasl.as_ref().map_or(Some(&self.principal), SaslSession::principal);
+        Arc::clone(known.unwrap_or(&self.principal))
+    }
+
+    /// Whether a client may ask this now, with regard to who it is.
+    fn admit(&self, api: ApiKey) -> Result<(), String> {
+        let Some(sasl) = &self.sasl else { return Ok(()) };
+        if matches!(api, ApiKey::ApiVersions | ApiKey::SaslHandshake | ApiKey::SaslAuthenticate) {
+            return Ok(());
+        }
+        if sasl.principal().is_none() {
+            return Err(format!("Unexpected Kafka request of type {} during SASL handshake.", api.name()));
+        }
+        if sasl.is_over(api::now_ms()) {
+            return Err(format!(
+                "its session is over, and it sent {} instead of logging in again",
+                api.name()
+            ));
+        }
+        Ok(())
+    }
+
+    /// A token of a client that speaks version 0 of SaslHandshake.
+    fn bare_token(&mut self, token: &Bytes) -> Result<Handling, String> {
+        let state = self.node.state();
+        let sasl = self.sasl.as_mut().ok_or("no SASL here")?;
+        let answer = sasl.bare_token(&state, token, api::now_ms())?;
+        let mut framed = Vec::with_capacity(4 + answer.len());
+        framed.extend_from_slice(&u32::try_from(answer.len()).unwrap_or(0).to_be_bytes());
+        framed.extend_from_slice(&answer);
+        let reply = Reply::Frame { parts: vec![Part::Bytes(framed.into())] };
+        Ok(Handling { reply: std::future::ready(reply).boxed(), pipelined: false })
+    }
+
+    fn handshake(&mut self, call: &Call) -> Result<Handling, DecodeError> {
+        let request = SaslHandshakeRequest::decode(&mut Reader::shared(&call.body), call.version)?;
+        let turn = match &mut self.sasl {
+            Some(sasl) => sasl.handshake(call.version, &request),
+            None => Turn::Answer(SaslHandshakeResponse {
+                error_code: ErrorCode::IllegalSaslState.code(),
+                ..SaslHandshakeResponse::default()
+            }),
+        };
+        Ok(call.turn(turn))
+    }
+
+    fn authenticate(&mut self, call: &Call) -> Result<Handling, DecodeError> {
+        let request = SaslAuthenticateRequest::decode(&mut Reader::shared(&call.body), call.version)?;
+        let turn = match &mut self.sasl {
+            Some(sasl) => sasl.authenticate(&self.node.state(), &request, api::now_ms()),
+            None => Turn::Answer(SaslAuthenticateResponse {
+                error_code: ErrorCode::IllegalSaslState.code(),
+                error_message: Some(
+                    "SaslAuthenticate request received after successful authentication".to_owned(),
+                ),
+                ..SaslAuthenticateResponse::default()
+            }),
+        };
+        Ok(call.turn(turn))
+    }
+
     fn begin(&mut self, frame: Bytes) -> Result<Handling, String> {
+        if self.sasl.as_ref().is_some_and(SaslSession::takes_bare_token) {
+            return self.bare_token(&frame);
+        }
         let (Some(key), Some(version)) = (frame_i16(&frame, 0), frame_i16(&frame, 2)) else {
             return Err(format!("a request of {} bytes has no header", frame.len()));
         };
@@ -58,6 +140,7 @@ impl Dispatcher {
                 _ => Err(format!("version {version} of {} is not supported", api.name())),
             };
         }
+        self.admit(api)?;
         let malformed = |error: DecodeError| format!("malformed {} v{version}: {error}", api.name());
         let mut reader = Reader::shared(&frame);
         let header = RequestHeader::decode(&mut reader).map_err(malformed)?;
@@ -66,11 +149,18 @@ impl Dispatcher {
             connection: Arc::clone(&self.connection),
             version,
             client_id: self.client_id(header.client_id),
+            principal: self.principal(),
         };
         tracing::trace!(peer = %ctx.connection.peer, api = api.name(), version, "request");
         let (correlation_id, body_at) = (header.correlation_id, reader.position());
         let body = frame.slice(body_at..);
-        api::route(Call { ctx, api, version, correlation_id, body }).map_err(malformed)
+        let call = Call { ctx, api, version, correlation_id, body };
+        match api {
+            ApiKey::SaslHandshake => self.handshake(&call),
+            ApiKey::SaslAuthenticate => self.authenticate(&call),
+            _ => api::route(call),
+        }
+        .map_err(malformed)
     }
 }
 
@@ -85,6 +175,14 @@ impl FrameHandler for Dispatcher {
             reply: std::future::ready(Reply::Close(reason)).boxed(),
             pipelined: true,
         })
+    }
+
+    fn knows_client(&self) -> bool {
+        self.sasl.as_ref().is_none_or(|sasl| sasl.principal().is_some())
+    }
+
+    fn held_until(&self) -> Option<Instant> {
+        self.connection.mute.until()
     }
 }
 
@@ -103,11 +201,31 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    /// The reply of a turn of SASL.
+    fn turn<R: Message + Send + 'static>(&self, turn: Turn<R>) -> Handling {
+        let (api, version, correlation_id) = (self.api, self.version, self.correlation_id);
+        let framed =
+            move |response: &R| framed(api, version, frame::response(api, response, version, correlation_id));
+        let reply = match turn {
+            Turn::Answer(response) => std::future::ready(framed(&response)).boxed(),
+            Turn::Last(response, delay, reason) => async move {
+                // Who guesses passwords waits for each.
+                tokio::time::sleep(delay).await;
+                match framed(&response) {
+                    Reply::Frame { parts } => Reply::Last { parts, reason },
+                    other => other,
+                }
+            }
+            .boxed(),
+        };
+        Handling { reply, pipelined: false }
+    }
+
     /// Reads the body and hands it to `handler`; the next request of the connection waits for its end.
     pub(crate) fn serial<R, H, F>(self, handler: H) -> Result<Handling, DecodeError>
     where
-        R: Request,
-        H: FnOnce(Context, R) -> F,
+        R: Guarded,
+        H: FnOnce(Context, R) -> F + Send + 'static,
         F: Future<Output = R::Response> + Send + 'static,
     {
         self.with(handler, false)
@@ -116,8 +234,8 @@ impl Call {
     /// Like [`Call::serial`], but later requests may begin while this one waits.
     pub(crate) fn pipelined<R, H, F>(self, handler: H) -> Result<Handling, DecodeError>
     where
-        R: Request,
-        H: FnOnce(Context, R) -> F,
+        R: Guarded,
+        H: FnOnce(Context, R) -> F + Send + 'static,
         F: Future<Output = R::Response> + Send + 'static,
     {
         self.with(handler, true)
@@ -125,19 +243,80 @@ impl Call {
 
     fn with<R, H, F>(self, handler: H, pipelined: bool) -> Result<Handling, DecodeError>
     where
-        R: Request,
-        H: FnOnce(Context, R) -> F,
+        R: Guarded,
+        H: FnOnce(Context, R) -> F + Send + 'static,
         F: Future<Output = R::Response> + Send + 'static,
     {
-        let request = R::decode(&mut Reader::shared(&self.body), self.version)?;
+        let mut request = R::decode(&mut Reader::shared(&self.body), self.version)?;
         let (api, version, correlation_id) = (self.api, self.version, self.correlation_id);
-        let answer = handler(self.ctx, request);
+        let framed = move |response: &R::Response| {
+            framed(api, version, frame::response(api, response, version, correlation_id))
+        };
+        let ctx = self.ctx;
+        let withheld = if ctx.node.authorizer.enabled {
+            match request.check(&Access::of(&ctx)) {
+                ControlFlow::Continue(withheld) => Some(withheld),
+                ControlFlow::Break(refusal) => {
+                    return Ok(Handling { reply: std::future::ready(framed(&refusal)).boxed(), pipelined });
+                }
+            }
+        } else {
+            None
+        };
+        let metered = !ctx.node.state().image.quotas.is_empty();
+        let (refused, wait_ms) = if metered { meter(&ctx, &mut request) } else { (Vec::new(), 0) };
+        let answer = handler(ctx.clone(), request);
         let reply = async move {
-            let response = answer.await;
-            framed(api, version, frame::response(api, &response, version, correlation_id))
+            let (mut response, spent) = timed(answer).await;
+            if metered {
+                let time = ctx.spend(quota::REQUEST_PERCENTAGE, spent.as_secs_f64() * 100.0);
+                R::tell_metered(&mut response, refused);
+                R::throttle(&mut response, ctx.hold(wait_ms).max(time));
+            }
+            if let Some(withheld) = withheld {
+                // Asked again: a topic may have been made on the way.
+                R::complete(&mut response, withheld, &Access::of(&ctx));
+            }
+            framed(&response)
         };
         Ok(Handling { reply: reply.boxed(), pipelined })
     }
+}
+
+/// Takes partitions that are made or removed from the client's quota (KIP-599); answers what was refused and for how
+/// long the client has to wait.
+fn meter<R: Guarded>(ctx: &Context, request: &mut R) -> (Vec<Metered>, i64) {
+    let state = ctx.node.state();
+    let mut longest = 0;
+    let strict = R::STRICT_FROM.is_some_and(|from| ctx.version >= from);
+    let refused = request.meter(&state, &mut |partitions| {
+        let now_ms = api::now_ms();
+        match ctx.node.quotas.mutate(&state, ctx.quota_client(), partitions, strict, now_ms) {
+            Ok(wait) => {
+                longest = longest.max(wait);
+                true
+            }
+            Err(wait) => {
+                longest = longest.max(wait);
+                false
+            }
+        }
+    });
+    (refused, longest)
+}
+
+/// Runs a future and measures the time it took, without its waits.
+async fn timed<F: Future>(future: F) -> (F::Output, Duration) {
+    let mut future = std::pin::pin!(future);
+    let mut spent = Duration::ZERO;
+    let output = std::future::poll_fn(|cx| {
+        let began = std::time::Instant::now();
+        let polled = future.as_mut().poll(cx);
+        spent += began.elapsed();
+        polled
+    })
+    .await;
+    (output, spent)
 }
 
 /// A reply of one frame, or the end of the connection when the frame could not be written.

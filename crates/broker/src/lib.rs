@@ -20,6 +20,7 @@
 //! ```
 
 mod api;
+mod authorize;
 pub mod config;
 mod context;
 mod dispatch;
@@ -30,7 +31,9 @@ mod metadata;
 mod net;
 mod node;
 mod producer_ids;
+mod quota;
 mod replica;
+mod security;
 mod server;
 mod txns;
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use kafka_codec::Uuid;
 use meta::MetaError;
+use meta::acl::{AclOperation, Authorizer, Resource, ResourceType};
 use meta::config::BrokerProperties;
 use meta::controller::{self, NewTopic, Placement};
 
@@ -12,6 +13,7 @@ use crate::context::Context;
 use crate::groups::{Groups, OFFSETS_TOPIC};
 use crate::metadata::{Metadata, State};
 use crate::producer_ids::ProducerIds;
+use crate::quota::QuotaManager;
 use crate::replica::Replicas;
 use crate::txns::{TRANSACTIONS_TOPIC, Transactions};
 
@@ -35,6 +37,10 @@ pub(crate) struct Node {
     pub(crate) groups: Groups,
     /// Transactions.
     pub(crate) transactions: Transactions,
+    /// Who may do what.
+    pub(crate) authorizer: Authorizer,
+    /// Measures clients against their quotas.
+    pub(crate) quotas: QuotaManager,
     /// Producer ids to hand out.
     pub(crate) producer_ids: ProducerIds,
 }
@@ -108,6 +114,23 @@ impl Node {
     /// What placing replicas needs to know.
     pub(crate) fn placement<'a>(&'a self, properties: &'a BrokerProperties) -> Placement<'a> {
         Placement { nodes: std::slice::from_ref(&self.id), directory: self.directory_id, properties }
+    }
+}
+
+impl client::door::Access for Node {
+    fn allows(
+        &self,
+        principal: &str,
+        host: std::net::IpAddr,
+        operation: AclOperation,
+        kind: ResourceType,
+        name: &str,
+    ) -> bool {
+        if !self.authorizer.enabled {
+            return true;
+        }
+        let host = host.to_canonical().to_string();
+        self.authorizer.allows(&self.state().image.acls, principal, &host, operation, Resource { kind, name })
     }
 }
 

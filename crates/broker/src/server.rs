@@ -1,7 +1,7 @@
 //! Starting and stopping the broker.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -14,7 +14,8 @@ use log::{
     CleanerConfig, LogDir, LogDirConfig, LogError, NewLog, RealStorage, RecoveryReport, Storage, SystemClock,
     TopicPartition,
 };
-use meta::config::{BrokerProperties, TopicConfig};
+use meta::acl::Authorizer;
+use meta::config::{BrokerProperties, TopicConfig, split_list};
 use meta::{MetaProperties, controller};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -31,8 +32,10 @@ use crate::metadata::{METADATA_TOPIC, Metadata};
 use crate::net::acceptor::{self, ConnectionCount};
 use crate::net::budget::MemoryBudget;
 use crate::net::connection::{self, ConnectionEnd, ConnectionLimits};
+use crate::net::stream::{Stream, TlsStream};
 use crate::node::{Advertised, Node, random_uuid};
 use crate::producer_ids::ProducerIds;
+use crate::quota::{Mute, QuotaManager};
 use crate::replica::{Events, Partition, Replicas};
 use crate::txns::Transactions;
 
@@ -103,7 +106,13 @@ impl Broker {
         tasks.spawn(Transactions::run(Arc::clone(&node), stopped.clone()));
         let serving = Serving::new(&node, stopped.clone());
         for (index, (socket, info)) in sockets.into_iter().zip(&bound).enumerate() {
-            let listener = Arc::new(ListenerInfo { index, name: info.name.clone() });
+            let security = node
+                .config
+                .listeners
+                .get(index)
+                .map(|listener| listener.security.clone())
+                .unwrap_or_default();
+            let listener = Arc::new(ListenerInfo { index, name: info.name.clone(), security });
             tasks.spawn(serving.clone().accept(socket, listener));
         }
         let door = LocalDoor::start(Arc::clone(&node));
@@ -183,6 +192,8 @@ fn open(config: BrokerConfig, storage: Arc<dyn Storage>) -> Result<Arc<Node>, Br
         metadata,
         groups: Groups::new(&properties),
         transactions: Transactions::new(&properties),
+        authorizer: Authorizer::from_properties(&properties),
+        quotas: QuotaManager::new(&properties),
         producer_ids: ProducerIds::default(),
     }))
 }
@@ -288,7 +299,13 @@ async fn register(node: &Node) -> Result<(), BrokerError> {
         .get()
         .into_iter()
         .flatten()
-        .map(|a| (a.listener.clone(), a.endpoint.host.clone(), a.endpoint.port))
+        .zip(&node.config.listeners)
+        .map(|(a, listener)| controller::RegisteredEndpoint {
+            listener: a.listener.clone(),
+            host: a.endpoint.host.clone(),
+            port: a.endpoint.port,
+            protocol: listener.protocol.code(),
+        })
         .collect();
     let incarnation = random_uuid();
     node.metadata
@@ -367,7 +384,11 @@ impl Serving {
         Self {
             node: Arc::clone(node),
             budget: MemoryBudget::new(memory),
-            count: ConnectionCount::new(size("max.connections"), size("max.connections.per.ip")),
+            count: ConnectionCount::new(
+                size("max.connections"),
+                size("max.connections.per.ip"),
+                per_ip(&properties.text("max.connections.per.ip.overrides").unwrap_or_default()),
+            ),
             limits,
             stop,
         }
@@ -394,7 +415,20 @@ impl Serving {
     async fn serve(self, stream: tokio::net::TcpStream, peer: SocketAddr, listener: Arc<ListenerInfo>) {
         let Ok(local) = stream.local_addr() else { return };
         let name = listener.name.clone();
-        let dispatcher = Dispatcher::new(self.node, Connection { peer, local, listener });
+        let wait =
+            self.node.quotas.connected(&self.node.state(), peer.ip().to_canonical(), crate::api::now_ms());
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        let (stream, principal) = match secured(stream, &listener).await {
+            Ok(secured) => secured,
+            Err(reason) => {
+                tracing::warn!(listener = name, %peer, reason, "connection refused");
+                return;
+            }
+        };
+        let connection = Connection { peer, local, listener, mute: Mute::default() };
+        let dispatcher = Dispatcher::new(self.node, connection, principal);
         let serving = connection::serve(stream, peer, self.limits, self.budget, dispatcher, self.stop);
         match AssertUnwindSafe(serving).catch_unwind().await {
             Ok(ConnectionEnd::Closed | ConnectionEnd::Idle) => {}
@@ -407,6 +441,39 @@ impl Serving {
             Err(_) => tracing::error!(listener = name, %peer, "connection closed: its handling panicked"),
         }
     }
+}
+
+/// How long a client may take to shake hands.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Puts TLS around a connection where the listener speaks it; answers also whom a certificate names.
+async fn secured(
+    socket: tokio::net::TcpStream,
+    listener: &ListenerInfo,
+) -> Result<(Stream, Option<String>), String> {
+    let Some(tls) = &listener.security.tls else { return Ok((Stream::Plain(socket), None)) };
+    let shaking = tokio::time::timeout(HANDSHAKE, TlsStream::accept(socket, tls.current()));
+    let stream = shaking
+        .await
+        .map_err(|_| "the TLS handshake took too long".to_owned())?
+        .map_err(|error| format!("TLS handshake: {error}"))?;
+    let principal = tls.principal(stream.peer_certificates())?;
+    Ok((Stream::Tls(Box::new(stream)), principal))
+}
+
+/// `max.connections.per.ip.overrides`: address and number, by commas. A name counts for its addresses at start.
+fn per_ip(text: &str) -> HashMap<IpAddr, usize> {
+    let mut limits = HashMap::new();
+    for entry in split_list(text) {
+        let Some((host, limit)) = entry.rsplit_once(':') else { continue };
+        let Ok(limit) = limit.trim().parse::<usize>() else { continue };
+        let host = host.trim().trim_start_matches('[').trim_end_matches(']');
+        match std::net::ToSocketAddrs::to_socket_addrs(&(host, 0)) {
+            Ok(addresses) => limits.extend(addresses.map(|address| (address.ip().to_canonical(), limit))),
+            Err(error) => tracing::warn!(host, %error, "max.connections.per.ip.overrides: not known"),
+        }
+    }
+    limits
 }
 
 /// A running broker.

@@ -14,18 +14,21 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use kafka_codec::messages::{ApiVersionsRequest, ApiVersionsResponse};
+use kafka_codec::messages::{
+    ApiVersionsRequest, ApiVersionsResponse, SaslAuthenticateRequest, SaslHandshakeRequest,
+};
 use kafka_codec::wire::Reader;
 use kafka_codec::{ApiKey, EncodeError, ErrorCode, Message, Request};
 use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::client::TlsStream;
 
 use crate::config::ClientConfig;
-use crate::error::{Error, Result};
+use crate::error::{BrokerError, Error, Result};
+use crate::security::SaslSettings;
 
 /// Largest answer that is accepted, bytes. A fetch may exceed `fetch.max.bytes` by one batch, and a batch may be as
 /// large as the broker's `message.max.bytes`; beyond this the peer is taken to be no Kafka broker.
@@ -83,6 +86,8 @@ pub(crate) struct Connection {
     ranges: BTreeMap<i16, RangeInclusive<i16>>,
     ended: watch::Receiver<Option<Arc<io::Error>>>,
     stop: watch::Sender<bool>,
+    /// When the session that the broker granted ends.
+    over: Option<Instant>,
 }
 
 impl Connection {
@@ -94,7 +99,7 @@ impl Connection {
         max_in_flight: usize,
     ) -> Result<Self> {
         let address = join_address(host, port);
-        let stream = match timeout(config.connect_timeout, dial(host, port, config)).await {
+        let stream = match timeout(config.connect_timeout, transport(host, port, config)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(source)) => return Err(Error::Connection { address, source: Arc::new(source) }),
             Err(_) => {
@@ -106,7 +111,7 @@ impl Connection {
     }
 
     async fn start(
-        stream: TcpStream,
+        stream: Transport,
         address: String,
         config: &ClientConfig,
         max_in_flight: usize,
@@ -133,11 +138,19 @@ impl Connection {
             ranges: BTreeMap::new(),
             ended,
             stop,
+            over: None,
         };
         let offered = connection.negotiate().await?;
         connection.ranges =
             offered.api_keys.iter().map(|k| (k.api_key, k.min_version..=k.max_version)).collect();
         connection.offered = offered;
+        if let Some(sasl) = &config.security.sasl {
+            let outcome = connection.log_in(sasl).await;
+            if outcome.is_err() {
+                connection.close();
+            }
+            outcome?;
+        }
         tracing::debug!(address = connection.address, "connected");
         Ok(connection)
     }
@@ -167,6 +180,46 @@ impl Connection {
             }
             Error::check(response.error_code, None)?;
             return Ok(response);
+        }
+    }
+
+    /// Says who we are.
+    async fn log_in(&mut self, sasl: &SaslSettings) -> Result<()> {
+        let failed = |message: String| {
+            Error::Broker(BrokerError { code: ErrorCode::SaslAuthenticationFailed, message: Some(message) })
+        };
+        let mechanism = sasl.mechanism();
+        let handshake = SaslHandshakeRequest { mechanism: mechanism.to_owned() };
+        let version = self.version(ApiKey::SaslHandshake, 1..=1)?;
+        let offered = self.call_version(&handshake, version, self.request_timeout).await?;
+        if offered.error_code == ErrorCode::UnsupportedSaslMechanism.code() {
+            let message = format!(
+                "Client SASL mechanism '{mechanism}' not enabled in the server, enabled mechanisms are [{}]",
+                offered.mechanisms.join(", ")
+            );
+            return Err(Error::Broker(BrokerError {
+                code: ErrorCode::UnsupportedSaslMechanism,
+                message: Some(message),
+            }));
+        }
+        Error::check(offered.error_code, None)?;
+        let version = self.newest::<SaslAuthenticateRequest>()?;
+        let (mut login, mut message) = sasl.begin().map_err(failed)?;
+        loop {
+            let request =
+                SaslAuthenticateRequest { auth_bytes: message.into(), ..SaslAuthenticateRequest::default() };
+            let response = self.call_version(&request, version, self.request_timeout).await?;
+            Error::check(response.error_code, response.error_message.as_deref())?;
+            match login.next(&response.auth_bytes).map_err(failed)? {
+                Some((next, more)) => (login, message) = (next, more),
+                None => {
+                    // A fresh connection is made in good time before the session is over (KIP-368).
+                    if let Ok(lifetime @ 1..) = u64::try_from(response.session_lifetime_ms) {
+                        self.over = Instant::now().checked_add(Duration::from_millis(lifetime / 100 * 85));
+                    }
+                    return Ok(());
+                }
+            }
         }
     }
 
@@ -332,7 +385,9 @@ impl Connection {
 
     /// Whether requests can still be sent.
     pub(crate) fn is_open(&self) -> bool {
-        self.ended.borrow().is_none() && !*self.stop.borrow()
+        self.ended.borrow().is_none()
+            && !*self.stop.borrow()
+            && self.over.is_none_or(|over| Instant::now() < over)
     }
 
     /// Requests sent and not answered.
@@ -355,6 +410,20 @@ fn shout(api: ApiKey) -> String {
 
 pub(crate) fn join_address(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// A connected socket, with TLS or without.
+enum Transport {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+async fn transport(host: &str, port: u16, config: &ClientConfig) -> io::Result<Transport> {
+    let socket = dial(host, port, config).await?;
+    match &config.security.tls {
+        None => Ok(Transport::Plain(socket)),
+        Some(tls) => Ok(Transport::Tls(Box::new(tls.connect(host, socket).await?))),
+    }
 }
 
 /// Tries all addresses of the name.
@@ -396,9 +465,21 @@ struct Task {
 type WaitingList = Mutex<VecDeque<Waiting>>;
 
 impl Task {
-    async fn run(self, stream: TcpStream) -> io::Error {
+    async fn run(self, stream: Transport) -> io::Error {
+        match stream {
+            Transport::Plain(socket) => {
+                let (reading, writing) = socket.into_split();
+                self.run_on(reading, writing).await
+            }
+            Transport::Tls(stream) => {
+                let (reading, writing) = tokio::io::split(*stream);
+                self.run_on(reading, writing).await
+            }
+        }
+    }
+
+    async fn run_on(self, reading: impl AsyncRead + Unpin, writing: impl AsyncWrite + Unpin) -> io::Error {
         let Self { requests, mut stopped, idle } = self;
-        let (reading, writing) = stream.into_split();
         let waiting = WaitingList::default();
         let closed = |what: &str| io::Error::new(io::ErrorKind::ConnectionAborted, what.to_owned());
         tokio::select! {
@@ -419,7 +500,7 @@ impl Task {
 /// nothing to do for the idle time.
 async fn write_requests(
     mut requests: mpsc::Receiver<Outgoing>,
-    mut writing: OwnedWriteHalf,
+    mut writing: impl AsyncWrite + Unpin,
     waiting: &WaitingList,
     idle: Option<Duration>,
 ) -> io::Result<()> {
@@ -452,6 +533,7 @@ async fn write_requests(
             parts.extend(frame.parts);
         }
         write_all(&mut writing, parts).await?;
+        writing.flush().await?;
         for (reply, _permit) in unanswered {
             let _ = reply.send(Bytes::new());
         }
@@ -480,7 +562,7 @@ async fn write_all(writing: &mut (impl AsyncWrite + Unpin), mut parts: Vec<Bytes
 }
 
 /// Hands each answer to whom it belongs, until the peer closes or misbehaves.
-async fn read_answers(mut reading: OwnedReadHalf, waiting: &WaitingList) -> io::Error {
+async fn read_answers(mut reading: impl AsyncRead + Unpin, waiting: &WaitingList) -> io::Error {
     loop {
         match read_frame(&mut reading).await {
             Err(error) => return error,
@@ -504,7 +586,7 @@ async fn read_answers(mut reading: OwnedReadHalf, waiting: &WaitingList) -> io::
 }
 
 /// Reads one frame: size, then that many bytes.
-async fn read_frame(reading: &mut OwnedReadHalf) -> io::Result<Bytes> {
+async fn read_frame(reading: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
     let mut size = [0; 4];
     reading.read_exact(&mut size).await?;
     let size = usize::try_from(i32::from_be_bytes(size)).ok().filter(|size| *size <= RESPONSE_BYTES_MAX);

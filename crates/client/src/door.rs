@@ -4,10 +4,12 @@
 //! this crate against any Kafka cluster. Nothing that holds a [`Door`] may know which of the two it has.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use kafka_codec::acl::{AclOperation, ResourceType};
 use tokio::sync::watch;
 
 /// One partition of one topic.
@@ -186,7 +188,27 @@ pub enum DoorError {
 }
 
 /// The commit log as everything above it sees it.
+/// Who may do what: the one answer for every front end. It holds at once, also for connections that are there.
+pub trait Access: Send + Sync + 'static {
+    /// Whether `principal` (`User:alice`), connected from `host`, may do `operation` to the resource of that name.
+    /// Everybody may everything where no authorizer is configured.
+    fn allows(
+        &self,
+        principal: &str,
+        host: IpAddr,
+        operation: AclOperation,
+        resource: ResourceType,
+        name: &str,
+    ) -> bool;
+}
+
+/// What everything above the commit log asks of it.
 pub trait Door: Send + Sync + 'static {
+    /// Who may do what; `None` where the door does not decide it (the cluster behind it does, by the one user it knows).
+    fn access(&self) -> Option<Arc<dyn Access>> {
+        None
+    }
+
     /// The topics, now and on every change.
     fn topics(&self) -> watch::Receiver<Arc<TopicImage>>;
 

@@ -28,6 +28,7 @@ mod metadata;
 pub mod producer;
 mod record;
 mod retry;
+pub mod security;
 
 pub use admin::Admin;
 pub use config::{AdminConfig, ClientConfig, ConsumerConfig, ProducerConfig};

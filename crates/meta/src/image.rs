@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use kafka_codec::Uuid;
 
+use crate::acl::{Acl, AclSet};
+use crate::quota::{self, QuotaEntity, Quotas};
 use crate::record::MetaRecord;
+use crate::scram::{ScramCredential, ScramMechanism};
 
 /// A topic.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,6 +96,12 @@ pub struct Image {
     pub next_producer_id: i64,
     /// Finalized feature levels.
     pub features: Arc<BTreeMap<String, i16>>,
+    /// Access control entries.
+    pub acls: Arc<AclSet>,
+    /// Client quotas.
+    pub quotas: Arc<BTreeMap<QuotaEntity, Quotas>>,
+    /// Credentials of SCRAM users.
+    pub scram: Arc<BTreeMap<(String, ScramMechanism), ScramCredential>>,
 }
 
 impl Image {
@@ -215,7 +224,44 @@ impl Image {
             MetaRecord::FeatureLevel(record) => {
                 Arc::make_mut(&mut self.features).insert(record.name.clone(), record.feature_level);
             }
-            // What several nodes, security and quotas need is not kept yet, but a log that has it can be read.
+            MetaRecord::AccessControlEntry(record) => {
+                Arc::make_mut(&mut self.acls).insert(record.id, Acl::from_record(record)?);
+            }
+            MetaRecord::RemoveAccessControlEntry(record) => {
+                let removed = Arc::make_mut(&mut self.acls).remove(&record.id);
+                removed.ok_or_else(|| format!("removal of unknown access control entry {}", record.id))?;
+            }
+            MetaRecord::ClientQuota(record) => {
+                let entity = quota::entity_of(record)?;
+                let quotas = Arc::make_mut(&mut self.quotas);
+                let of = quotas.entry(entity.clone()).or_default();
+                if record.remove {
+                    of.remove(&record.key);
+                } else {
+                    of.insert(record.key.clone(), record.value);
+                }
+                if of.is_empty() {
+                    quotas.remove(&entity);
+                }
+            }
+            MetaRecord::UserScramCredential(record) => {
+                let Some(mechanism) = ScramMechanism::from_code(record.mechanism) else {
+                    return Err(format!("credential of unknown SCRAM mechanism {}", record.mechanism));
+                };
+                let credential = ScramCredential {
+                    salt: record.salt.clone(),
+                    stored_key: record.stored_key.clone(),
+                    server_key: record.server_key.clone(),
+                    iterations: record.iterations,
+                };
+                Arc::make_mut(&mut self.scram).insert((record.name.clone(), mechanism), credential);
+            }
+            MetaRecord::RemoveUserScramCredential(record) => {
+                if let Some(mechanism) = ScramMechanism::from_code(record.mechanism) {
+                    Arc::make_mut(&mut self.scram).remove(&(record.name.clone(), mechanism));
+                }
+            }
+            // What several nodes need is not kept yet, but a log that has it can be read.
             _ => {}
         }
         self.end_offset = offset + 1;

@@ -1,6 +1,7 @@
 //! Cluster state: metadata records, the image they add up to, and the controller that decides changes.
 //!
-//! Duty: what exists (topics, partitions, configurations, the broker, producer id blocks), kept as records of
+//! Duty: what exists (topics, partitions, configurations, access control
+//! entries, quotas, SCRAM credentials, the broker, producer id blocks), kept as records of
 //! `__cluster_metadata-0` in Kafka's own format and replayed into an immutable [`Image`]. [`controller`] turns
 //! requests into records without changing anything; [`store`] reads and writes the metadata log; [`config`] is
 //! the one table of what can be configured.
@@ -18,12 +19,15 @@
 //! assert_eq!(plan.partitions, 3);
 //! ```
 
+pub mod acl;
 pub mod config;
 pub mod controller;
 mod error;
 mod image;
 mod properties;
+pub mod quota;
 mod record;
+pub mod scram;
 pub mod store;
 
 pub use error::MetaError;

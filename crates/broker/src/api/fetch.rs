@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use kafka_codec::acl::AclOperation;
 use kafka_codec::fetch::{
     AbortedTransaction, EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, LeaderIdAndEpoch,
     PartitionFetchResponse, TopicFetchResponse,
@@ -14,14 +15,16 @@ use kafka_codec::fetch::{
 use kafka_codec::wire::Reader;
 use kafka_codec::{ApiKey, DecodeError, ErrorCode, frame};
 use log::{LogError, ReadLimit, ReadRequest, ReadSlice};
+use meta::quota;
 use tokio::time::Instant;
 
 use super::error_code::of_log;
 use super::{READ_COMMITTED, check_leader_epoch};
+use crate::authorize::Access;
+use crate::context::Context;
 use crate::dispatch::{Call, unwritable};
 use crate::net::connection::Handling;
 use crate::net::response::{Part, Reply};
-use crate::node::Node;
 use crate::replica::Partition;
 use crate::replica::waiters::WakeSlot;
 
@@ -72,7 +75,7 @@ async fn fetch(call: Call) -> Reply {
         };
         return reply(version, correlation_id, &response, Vec::new());
     }
-    let wanted = resolve(&ctx.node, &request, version);
+    let wanted = resolve(&ctx, &request, version);
     let limits = Limits {
         max_bytes: usize::try_from(request.max_bytes)
             .unwrap_or(0)
@@ -86,6 +89,9 @@ async fn fetch(call: Call) -> Reply {
     if !enough(&round) && !wanted.is_empty() {
         round = wait(&wanted, &limits, deadline, enough).await;
     }
+    // What a client fetched is told with the time it has to wait before the next answer.
+    #[allow(clippy::cast_precision_loss)]
+    let throttle_time_ms = ctx.spend(quota::CONSUMER_BYTE_RATE, round.bytes as f64);
     let mut found = round.found.into_iter();
     let mut slices = Vec::new();
     let topics = request
@@ -104,7 +110,12 @@ async fn fetch(call: Call) -> Reply {
                 .collect(),
         })
         .collect();
-    reply(version, correlation_id, &FetchResponse { topics, ..FetchResponse::default() }, slices)
+    reply(
+        version,
+        correlation_id,
+        &FetchResponse { throttle_time_ms, topics, ..FetchResponse::default() },
+        slices,
+    )
 }
 
 /// Puts the head and the records of a response together. `slices` has an entry for each partition.
@@ -133,7 +144,10 @@ fn reply(
     Reply::Frame { parts }
 }
 
-fn resolve(node: &Node, request: &FetchRequest<'_>, version: i16) -> Vec<Wanted> {
+fn resolve(ctx: &Context, request: &FetchRequest<'_>, version: i16) -> Vec<Wanted> {
+    let node = &ctx.node;
+    let access = node.authorizer.enabled.then(|| Access::of(ctx));
+    let may_read = |name: &str| access.as_ref().is_none_or(|access| access.topic(AclOperation::Read, name));
     let mut wanted = Vec::new();
     for topic in &request.topics {
         let (replicas, unknown) = if version >= TOPIC_IDS_FROM {
@@ -141,8 +155,14 @@ fn resolve(node: &Node, request: &FetchRequest<'_>, version: i16) -> Vec<Wanted>
         } else {
             (node.replicas.topic(topic.topic), ErrorCode::UnknownTopicOrPartition)
         };
+        let refused = match &replicas {
+            Some(replicas) => !may_read(&replicas.name),
+            // A name that may not be read is refused whether the topic is there or not.
+            None => version < TOPIC_IDS_FROM && !may_read(topic.topic),
+        };
         for partition in &topic.partitions {
             let found = match &replicas {
+                _ if refused => Err(ErrorCode::TopicAuthorizationFailed),
                 Some(topic) => {
                     topic.partition(partition.partition).cloned().ok_or(ErrorCode::UnknownTopicOrPartition)
                 }

@@ -2,8 +2,10 @@
 
 pub(crate) mod add_offsets_to_txn;
 pub(crate) mod add_partitions_to_txn;
+pub(crate) mod alter_client_quotas;
 pub(crate) mod alter_configs;
 pub(crate) mod alter_partition_reassignments;
+pub(crate) mod alter_user_scram_credentials;
 pub(crate) mod api_versions;
 pub(crate) mod consumer_group_describe;
 pub(crate) mod consumer_group_heartbeat;
@@ -78,6 +80,7 @@ const OFFERED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::SyncGroup, 0, 5),
     (ApiKey::DescribeGroups, 0, 6),
     (ApiKey::ListGroups, 0, 5),
+    (ApiKey::SaslHandshake, 0, 1),
     (ApiKey::ApiVersions, 0, 4),
     (ApiKey::CreateTopics, 2, 7),
     (ApiKey::DeleteTopics, 1, 6),
@@ -92,6 +95,7 @@ const OFFERED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::DescribeConfigs, 1, 4),
     (ApiKey::AlterConfigs, 0, 2),
     (ApiKey::DescribeLogDirs, 1, 5),
+    (ApiKey::SaslAuthenticate, 0, 2),
     (ApiKey::CreatePartitions, 0, 3),
     (ApiKey::DeleteGroups, 0, 2),
     (ApiKey::IncrementalAlterConfigs, 0, 1),
@@ -106,7 +110,9 @@ const OFFERED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::ElectLeaders, 0, 2),
     (ApiKey::AlterPartitionReassignments, 0, 1),
     (ApiKey::DescribeClientQuotas, 0, 1),
+    (ApiKey::AlterClientQuotas, 0, 1),
     (ApiKey::DescribeUserScramCredentials, 0, 0),
+    (ApiKey::AlterUserScramCredentials, 0, 0),
     (ApiKey::DescribeQuorum, 0, 2),
     (ApiKey::DescribeProducers, 0, 0),
     (ApiKey::DescribeTransactions, 0, 0),
@@ -173,6 +179,8 @@ pub(crate) fn route(call: Call) -> Result<Handling, DecodeError> {
         ApiKey::ElectLeaders => call.serial(elect_leaders::handle),
         ApiKey::AlterPartitionReassignments => call.serial(alter_partition_reassignments::handle),
         ApiKey::DescribeClientQuotas => call.serial(describe_client_quotas::handle),
+        ApiKey::AlterClientQuotas => call.serial(alter_client_quotas::handle),
+        ApiKey::AlterUserScramCredentials => call.serial(alter_user_scram_credentials::handle),
         ApiKey::DescribeUserScramCredentials => call.serial(describe_user_scram_credentials::handle),
         ApiKey::DescribeQuorum => call.serial(describe_quorum::handle),
         ApiKey::DescribeProducers => call.serial(describe_producers::handle),

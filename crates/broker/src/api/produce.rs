@@ -10,9 +10,10 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use coordinator::txn::{Producer, TxnPartition};
 use futures_util::FutureExt;
+use kafka_codec::acl::AclOperation;
 use kafka_codec::produce::{
     LeaderIdAndEpoch, PartitionProduce, PartitionProduceResponse, ProduceRequest, ProduceResponse,
-    TopicProduceResponse,
+    TopicProduce, TopicProduceResponse,
 };
 use kafka_codec::records::{
     BatchHeader, BatchRules, Compression, RecordError, set_max_timestamp, validate_producer_batch,
@@ -21,12 +22,13 @@ use kafka_codec::wire::Reader;
 use kafka_codec::{ApiKey, DecodeError, ErrorCode};
 use log::{AppendBatches, Appended};
 use meta::config::TopicConfig;
-use meta::controller;
+use meta::{controller, quota};
 use tokio::time::Instant;
 
 use self::transaction::Transaction;
 use super::error_code::{of_log, of_records};
 use super::record_errors::{self, RecordErrors, TimestampRange};
+use crate::authorize::Access;
 use crate::context::Context;
 use crate::dispatch::{Call, framed};
 use crate::net::connection::Handling;
@@ -73,6 +75,35 @@ impl Refusal {
 
 type Outcome = Result<(Arc<Partition>, Appended), Refusal>;
 
+/// The topics asked for, as far as they are there and the client may write to them.
+fn resolve(
+    ctx: &Context,
+    request: &ProduceRequest<'_>,
+    version: i16,
+) -> Vec<Result<Arc<TopicReplicas>, ErrorCode>> {
+    let access = ctx.node.authorizer.enabled.then(|| Access::of(ctx));
+    let may_write = |name: &str| access.as_ref().is_none_or(|access| access.topic(AclOperation::Write, name));
+    let may_transact = access
+        .as_ref()
+        .zip(request.transactional_id)
+        .is_none_or(|(access, id)| access.transactional_id(AclOperation::Write, id));
+    let topic = |topic: &TopicProduce<'_>| {
+        if !may_transact {
+            return Err(ErrorCode::TransactionalIdAuthorizationFailed);
+        }
+        if version >= TOPIC_IDS_FROM {
+            let found = ctx.node.replicas.topic_by_id(topic.topic_id).ok_or(ErrorCode::UnknownTopicId)?;
+            return if may_write(&found.name) { Ok(found) } else { Err(ErrorCode::TopicAuthorizationFailed) };
+        }
+        // A name that may not be written to is refused whether the topic is there or not.
+        if !may_write(topic.name) {
+            return Err(ErrorCode::TopicAuthorizationFailed);
+        }
+        ctx.node.replicas.topic(topic.name).ok_or(ErrorCode::UnknownTopicOrPartition)
+    };
+    request.topics.iter().map(topic).collect()
+}
+
 async fn produce(call: Call) -> Reply {
     let Call { ctx, version, correlation_id, body, .. } = call;
     let request = match ProduceRequest::decode(&mut Reader::shared(&body), version) {
@@ -80,17 +111,7 @@ async fn produce(call: Call) -> Reply {
         Err(error) => return Reply::Close(error.to_string()),
     };
     let deadline = Instant::now() + Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-    let topics: Vec<Result<Arc<TopicReplicas>, ErrorCode>> = request
-        .topics
-        .iter()
-        .map(|topic| {
-            if version >= TOPIC_IDS_FROM {
-                ctx.node.replicas.topic_by_id(topic.topic_id).ok_or(ErrorCode::UnknownTopicId)
-            } else {
-                ctx.node.replicas.topic(topic.name).ok_or(ErrorCode::UnknownTopicOrPartition)
-            }
-        })
-        .collect();
+    let topics = resolve(&ctx, &request, version);
     let appending = Appending {
         ctx: &ctx,
         request: &request,
@@ -105,6 +126,9 @@ async fn produce(call: Call) -> Reply {
         };
         outcomes.push(topic.partitions.iter().map(append).collect());
     }
+    // The whole request counts, as in Kafka.
+    #[allow(clippy::cast_precision_loss)]
+    let throttle_time_ms = ctx.spend(quota::PRODUCER_BYTE_RATE, body.len() as f64);
     if request.acks == 0 {
         return answer_nothing(&outcomes);
     }
@@ -141,7 +165,7 @@ async fn produce(call: Call) -> Reply {
                 .collect(),
         })
         .collect();
-    let response = ProduceResponse { topics, ..ProduceResponse::default() };
+    let response = ProduceResponse { topics, throttle_time_ms, ..ProduceResponse::default() };
     framed(ApiKey::Produce, version, response.encode_frame(version, correlation_id))
 }
 

@@ -37,7 +37,8 @@ fn every_problem_is_named() {
     check("listeners=9092", "listeners: \"9092\" is not NAME://host:port");
     check(
         "listeners=SSL://:9092",
-        "listeners: listener SSL speaks SSL, which is not supported yet: only PLAINTEXT is",
+        "ssl.keystore.location: TLS needs a key and a certificate: ssl.keystore.location (PEM), or ssl.keystore.key \
+         and ssl.keystore.certificate.chain",
     );
     check(
         "listeners=FOO://:9092",
@@ -53,7 +54,10 @@ fn every_problem_is_named() {
         "advertised.listeners=PLAINTEXT://0.0.0.0:9092",
         "advertised.listeners: cannot use the nonroutable meta-address 0.0.0.0. Use a routable IP address.",
     );
-    check("authorizer.class.name=x", "authorizer.class.name: authorization is not supported yet");
+    check(
+        "authorizer.class.name=x",
+        "authorizer.class.name: x is not known; the authorizer here is org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    );
 }
 
 #[test]

@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 use crate::node::Node;
 use crate::replica::Partition;
 use batcher::{AppendingAll, batch_bytes};
+use client::door::Access;
 use errors::{of_log, of_meta};
 use reader::LocalTail;
 
@@ -90,6 +91,10 @@ fn refuse<T: Send + 'static>(error: DoorError) -> BoxFuture<'static, Result<T, D
 }
 
 impl Door for LocalDoor {
+    fn access(&self) -> Option<Arc<dyn Access>> {
+        Some(Arc::clone(&self.node) as Arc<dyn Access>)
+    }
+
     fn topics(&self) -> watch::Receiver<Arc<TopicImage>> {
         self.node.metadata.topics()
     }

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 pub(crate) struct ConnectionCount {
     max: usize,
     max_per_ip: usize,
+    overrides: HashMap<IpAddr, usize>,
     open: Mutex<OpenConnections>,
 }
 
@@ -25,9 +26,10 @@ struct OpenConnections {
 }
 
 impl ConnectionCount {
-    /// Allows `max` connections (`max.connections`), `max_per_ip` of one address (`max.connections.per.ip`).
-    pub(crate) fn new(max: usize, max_per_ip: usize) -> Arc<Self> {
-        Arc::new(Self { max, max_per_ip, open: Mutex::default() })
+    /// Allows `max` connections (`max.connections`), `max_per_ip` of one address (`max.connections.per.ip`) unless
+    /// the address has a number of its own.
+    pub(crate) fn new(max: usize, max_per_ip: usize, overrides: HashMap<IpAddr, usize>) -> Arc<Self> {
+        Arc::new(Self { max, max_per_ip, overrides, open: Mutex::default() })
     }
 
     /// Counts one more connection.
@@ -40,7 +42,7 @@ impl ConnectionCount {
             return Err("max.connections");
         }
         let of_ip = open.by_ip.get(&ip).copied().unwrap_or(0);
-        if of_ip >= self.max_per_ip {
+        if of_ip >= self.overrides.get(&ip.to_canonical()).copied().unwrap_or(self.max_per_ip) {
             return Err("max.connections.per.ip");
         }
         open.by_ip.insert(ip, of_ip + 1);
@@ -127,8 +129,10 @@ mod tests {
 
     #[test]
     fn limits_hold_and_places_come_back() {
-        let count = ConnectionCount::new(3, 2);
         let (a, b) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        let closed = IpAddr::from([10, 0, 0, 3]);
+        let count = ConnectionCount::new(3, 2, HashMap::from([(closed, 0)]));
+        assert_eq!(count.admit(closed).unwrap_err(), "max.connections.per.ip");
         let first = count.admit(a).unwrap();
         let _second = count.admit(a).unwrap();
         assert_eq!(count.admit(a).unwrap_err(), "max.connections.per.ip");

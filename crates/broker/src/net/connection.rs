@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::future::BoxFuture;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::budget::{MemoryBudget, MemoryPermit};
 use super::response::{Reply, Sender};
+use super::stream::Stream;
 
 /// Buffer that every connection may have without asking the budget.
 const FREE_BUFFER_BYTES: usize = 64 << 10;
@@ -25,6 +25,8 @@ const FIRST_BUFFER_BYTES: usize = 4 << 10;
 const FIRST_FRAME_BYTES_MAX: usize = 512 << 10;
 /// How long a connection with a half-read request may wait for memory.
 const MEMORY_WAIT: Duration = Duration::from_secs(10);
+/// How long a client may take to say who it is.
+const AUTHENTICATION_WAIT: Duration = Duration::from_secs(30);
 
 /// Limits of a connection.
 #[derive(Clone, Debug)]
@@ -50,6 +52,16 @@ pub(crate) struct Handling {
 pub(crate) trait FrameHandler: Send {
     /// Handles one frame (without its length prefix).
     fn handle(&mut self, frame: Bytes) -> Handling;
+
+    /// Whether it is known who the client is. Before that only small frames are taken, and not for long.
+    fn knows_client(&self) -> bool {
+        true
+    }
+
+    /// Until when nothing is taken from the client, because it exceeded a quota.
+    fn held_until(&self) -> Option<Instant> {
+        None
+    }
 }
 
 /// Why a connection ended.
@@ -81,7 +93,7 @@ struct Queued {
 
 /// Serves one connection until it ends.
 pub(crate) async fn serve(
-    stream: TcpStream,
+    stream: Stream,
     peer: SocketAddr,
     limits: ConnectionLimits,
     budget: Arc<MemoryBudget>,
@@ -106,13 +118,13 @@ pub(crate) async fn serve(
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     limits: ConnectionLimits,
     buffer: BytesMut,
     memory: MemoryPermit,
     queue: VecDeque<Queued>,
     sender: Sender,
-    /// One request was understood: larger ones are welcome.
+    /// One request of a known client was understood: larger ones are welcome.
     proven: bool,
     /// The client will send no more; what it asked is still answered.
     input_over: bool,
@@ -122,6 +134,8 @@ enum Event {
     FrontReady(Reply),
     Readable,
     IdleCheck,
+    Released,
+    StillUnknown,
 }
 
 impl Connection {
@@ -137,17 +151,22 @@ impl Connection {
         let idle = self.limits.idle;
         let idle_timer = tokio::time::sleep(idle.unwrap_or(Duration::from_secs(86_400)));
         tokio::pin!(idle_timer);
+        let unknown_timer = tokio::time::sleep(AUTHENTICATION_WAIT);
+        tokio::pin!(unknown_timer);
         loop {
             self.take_frames(handler).await?;
             self.send_ready().await?;
             // A serial request at the front may have been answered just now: there may be frames left to take.
-            if self.queue.is_empty() && self.frame_waits()? {
+            let held = handler.held_until();
+            if held.is_none() && self.queue.is_empty() && self.frame_waits()? {
                 continue;
             }
-            if self.input_over && self.queue.is_empty() {
+            // What a held client sent before it left is still done.
+            let rest = held.is_some() && self.frame_waits()?;
+            if self.input_over && self.queue.is_empty() && !rest {
                 return Ok(());
             }
-            let may_read = !self.input_over && self.queue.len() < self.limits.pipelined_max;
+            let may_read = held.is_none() && !self.input_over && self.queue.len() < self.limits.pipelined_max;
             let event = {
                 let front = self.queue.front_mut();
                 let stream = &self.stream;
@@ -155,6 +174,8 @@ impl Connection {
                     biased;
                     reply = front_reply(front) => Event::FrontReady(reply),
                     ready = stream.readable(), if may_read => { ready?; Event::Readable }
+                    () = release(held), if held.is_some() => Event::Released,
+                    () = &mut unknown_timer, if !handler.knows_client() => Event::StillUnknown,
                     () = &mut idle_timer => Event::IdleCheck,
                 }
             };
@@ -168,6 +189,11 @@ impl Connection {
                 Event::Readable => {
                     self.read().await?;
                     last_activity = Instant::now();
+                }
+                Event::Released => {}
+                Event::StillUnknown => {
+                    let reason = format!("it did not say who it is within {AUTHENTICATION_WAIT:?}");
+                    return Err(ConnectionEnd::Misbehaved(reason));
                 }
                 Event::IdleCheck => {
                     let Some(idle) = idle else {
@@ -213,6 +239,9 @@ impl Connection {
             if matches!(self.queue.back(), Some(Queued { slot: Slot::Waiting { serial: true, .. }, .. })) {
                 break;
             }
+            if handler.held_until().is_some() {
+                break;
+            }
             let Some(len) = self.frame_len()? else { break };
             if self.buffer.len() < 4 + len {
                 break;
@@ -229,7 +258,7 @@ impl Connection {
             if let Slot::Ready(Reply::Close(reason)) = slot {
                 return Err(ConnectionEnd::Misbehaved(reason));
             }
-            self.proven = true;
+            self.proven = handler.knows_client();
             self.queue.push_back(Queued { slot, _memory: memory });
         }
         Ok(())
@@ -241,12 +270,17 @@ impl Connection {
         while matches!(self.queue.front(), Some(Queued { slot: Slot::Ready(_), .. })) {
             let Some(Queued { slot: Slot::Ready(reply), _memory }) = self.queue.pop_front() else { break };
             match reply {
-                Reply::Frame { parts } => within(stuck, self.sender.send(&self.stream, parts)).await?,
+                Reply::Frame { parts } => within(stuck, self.sender.send(&mut self.stream, parts)).await?,
                 Reply::Nothing => {}
+                Reply::Last { parts, reason } => {
+                    within(stuck, self.sender.send(&mut self.stream, parts)).await?;
+                    within(stuck, self.sender.flush(&mut self.stream)).await?;
+                    return Err(ConnectionEnd::Misbehaved(reason));
+                }
                 Reply::Close(reason) => return Err(ConnectionEnd::Misbehaved(reason)),
             }
         }
-        within(stuck, self.sender.flush(&self.stream)).await
+        within(stuck, self.sender.flush(&mut self.stream)).await
     }
 
     /// Reads what is there, into a buffer that grows as bytes arrive.
@@ -268,7 +302,7 @@ impl Connection {
             }
             self.buffer.reserve(target - have);
         }
-        match self.stream.try_read_buf(&mut self.buffer) {
+        match self.stream.read(&mut self.buffer).await {
             Ok(0) => {
                 self.input_over = true;
                 Ok(())
@@ -284,6 +318,13 @@ async fn within(limit: Duration, sending: impl Future<Output = io::Result<()>>) 
     match tokio::time::timeout(limit, sending).await {
         Ok(done) => Ok(done?),
         Err(_) => Err(ConnectionEnd::Idle),
+    }
+}
+
+/// Waits until a held connection is read again.
+async fn release(held: Option<Instant>) {
+    if let Some(until) = held {
+        tokio::time::sleep_until(until).await;
     }
 }
 

@@ -4,3 +4,4 @@ pub(crate) mod acceptor;
 pub(crate) mod budget;
 pub(crate) mod connection;
 pub(crate) mod response;
+pub(crate) mod stream;

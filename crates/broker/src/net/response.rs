@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use log::StorageFile;
 use tokio::io::Interest;
-use tokio::net::TcpStream;
+
+use super::stream::Stream;
 
 /// Bytes moved from a file to a socket in one go; between two the runtime may do something else.
 const FILE_CHUNK_BYTES: usize = 512 << 10;
@@ -35,6 +36,13 @@ pub(crate) enum Reply {
     },
     /// Nothing (`acks=0`).
     Nothing,
+    /// One frame, the last one: the connection is closed after it.
+    Last {
+        /// Its bytes, length prefix included.
+        parts: Vec<Part>,
+        /// Why.
+        reason: String,
+    },
     /// The connection must be closed.
     Close(String),
 }
@@ -53,7 +61,7 @@ impl Sender {
     }
 
     /// Adds a reply; writes only when enough has gathered. Call [`Sender::flush`] after the last one.
-    pub(crate) async fn send(&mut self, stream: &TcpStream, parts: Vec<Part>) -> io::Result<()> {
+    pub(crate) async fn send(&mut self, stream: &mut Stream, parts: Vec<Part>) -> io::Result<()> {
         for part in parts {
             match part {
                 Part::Bytes(bytes) if bytes.len() < GATHER_BYTES => {
@@ -64,7 +72,7 @@ impl Sender {
                 }
                 Part::Bytes(bytes) => {
                     self.flush(stream).await?;
-                    write_all(stream, &bytes).await?;
+                    stream.write_all(&bytes).await?;
                 }
                 // Few bytes go out with what is around them: one system call, one packet.
                 Part::File { file, position, len } if len <= COPIED_FILE_BYTES => {
@@ -85,9 +93,9 @@ impl Sender {
     }
 
     /// Writes what has gathered.
-    pub(crate) async fn flush(&mut self, stream: &TcpStream) -> io::Result<()> {
+    pub(crate) async fn flush(&mut self, stream: &mut Stream) -> io::Result<()> {
         if !self.out.is_empty() {
-            write_all(stream, &self.out).await?;
+            stream.write_all(&self.out).await?;
             if self.out.capacity() > 2 * GATHER_BYTES {
                 self.out = Vec::new();
             } else {
@@ -101,20 +109,8 @@ impl Sender {
 /// Smaller ranges of files are copied instead of sent by the kernel.
 const COPIED_FILE_BYTES: usize = 16 << 10;
 
-async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match stream.try_write(bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
 async fn send_file(
-    stream: &TcpStream,
+    stream: &mut Stream,
     file: &Arc<dyn StorageFile>,
     position: u64,
     len: usize,
@@ -122,7 +118,7 @@ async fn send_file(
     let mut at = position;
     let end = position.saturating_add(len as u64);
     #[cfg(target_os = "linux")]
-    if let Some(os_file) = file.os_file() {
+    if let (Some(os_file), Some(stream)) = (file.os_file(), stream.plain()) {
         while at < end {
             let chunk = FILE_CHUNK_BYTES.min(usize::try_from(end - at).unwrap_or(FILE_CHUNK_BYTES));
             let sent = stream.try_io(Interest::WRITABLE, || {
@@ -152,7 +148,7 @@ async fn send_file(
         if read == 0 {
             return Err(cut_short(end - at));
         }
-        write_all(stream, buffer.get(..read).unwrap_or_default()).await?;
+        stream.write_all(buffer.get(..read).unwrap_or_default()).await?;
         at += read as u64;
         tokio::task::yield_now().await;
     }

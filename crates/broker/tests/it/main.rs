@@ -3,6 +3,7 @@
 // Functions that tests share stand outside of `#[test]`, where the lints do not see what they are for.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod acls;
 mod configs;
 mod connections;
 mod consumer_groups;
@@ -12,8 +13,11 @@ mod groups;
 mod harness;
 mod offsets;
 mod produce_fetch;
+mod quotas;
 mod restart;
+mod sasl;
 mod storage;
+mod tls;
 mod topics;
 mod transactions;
 mod versions;

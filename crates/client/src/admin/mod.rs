@@ -6,7 +6,9 @@ mod groups;
 mod nodes;
 mod offsets;
 mod quorum;
+mod quotas;
 mod replicas;
+mod scram;
 mod topics;
 mod transactions;
 mod types;
@@ -24,7 +26,9 @@ pub use acls::{
 };
 pub(crate) use groups::read_assignment;
 pub use quorum::{FeatureUpgradeType, QuorumDescription, QuorumReplica, VoterEndpoint};
+pub use quotas::{ClientQuotas, QuotaEntity, QuotaMatch};
 pub use replicas::{ElectionType, ReplicaPlace};
+pub use scram::ScramChange;
 pub use transactions::{
     AbortTransaction, ListTransactionsOptions, ProducerState, TransactionDescription, TransactionListing,
 };

@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub use parse::Properties;
-use parse::Values;
+pub(crate) use parse::Values;
 
 use crate::admin::IsolationLevel;
 use crate::consumer::AssignorKind;
 use crate::error::ConfigError;
 use crate::producer::PartitionerKind;
+use crate::security::SecuritySettings;
 
 /// What producers, consumers and admin clients have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub struct ClientConfig {
     pub max_in_flight: usize,
     /// `metadata.recovery.strategy=rebootstrap`: when no known broker answers, start from the bootstrap servers again.
     pub rebootstrap: bool,
+    /// `security.protocol` and what belongs to it.
+    pub security: SecuritySettings,
     /// Properties that mean nothing to this kind of client, for a warning as Kafka gives it.
     pub unknown: Vec<String>,
     /// Properties that Kafka's client knows and this one ignores because it has no such feature
@@ -70,18 +73,7 @@ impl ClientConfig {
 
     fn read(values: &mut Values, role: Role) -> Result<Self, ConfigError> {
         let bootstrap_servers = bootstrap_servers(values, role)?;
-        let protocol = values.one_of_any_case(
-            "security.protocol",
-            "PLAINTEXT",
-            &["SASL_SSL", "PLAINTEXT", "SSL", "SASL_PLAINTEXT"],
-        )?;
-        if protocol != "PLAINTEXT" {
-            return Err(ConfigError::Invalid {
-                name: "security.protocol".to_owned(),
-                value: protocol,
-                reason: "this client speaks PLAINTEXT only".to_owned(),
-            });
-        }
+        let security = SecuritySettings::read(values)?;
         values.one_of(
             "client.dns.lookup",
             "use_all_dns_ips",
@@ -125,6 +117,7 @@ impl ClientConfig {
                 100
             },
             rebootstrap: rebootstrap.eq_ignore_ascii_case("rebootstrap"),
+            security,
             unknown: Vec::new(),
             ignored: Vec::new(),
         })

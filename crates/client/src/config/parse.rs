@@ -35,17 +35,17 @@ const IGNORED_CONSUMER: &[&str] =
     &["key.deserializer", "share.acknowledgement.mode", "share.acquire.mode", "value.deserializer"];
 
 /// The given properties, and which of them were asked for.
-pub(super) struct Values {
+pub(crate) struct Values {
     given: Properties,
     asked: BTreeSet<String>,
 }
 
 impl Values {
-    pub(super) fn new(given: Properties) -> Self {
+    pub(crate) fn new(given: Properties) -> Self {
         Self { given, asked: BTreeSet::new() }
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.given.contains_key(name)
     }
 
@@ -54,27 +54,27 @@ impl Values {
         self.given.get(name).map(String::as_str)
     }
 
-    pub(super) fn string(&mut self, name: &str, default: &str) -> Result<String, ConfigError> {
+    pub(crate) fn string(&mut self, name: &str, default: &str) -> Result<String, ConfigError> {
         Ok(self.get(name).unwrap_or(default).to_owned())
     }
 
-    pub(super) fn optional(&mut self, name: &str) -> Result<Option<String>, ConfigError> {
+    pub(crate) fn optional(&mut self, name: &str) -> Result<Option<String>, ConfigError> {
         Ok(self.get(name).map(str::to_owned))
     }
 
-    pub(super) fn optional_non_empty(&mut self, name: &str) -> Result<Option<String>, ConfigError> {
+    pub(crate) fn optional_non_empty(&mut self, name: &str) -> Result<Option<String>, ConfigError> {
         match self.get(name) {
             Some("") => Err(invalid(name, "", "String must be non-empty")),
             other => Ok(other.map(str::to_owned)),
         }
     }
 
-    pub(super) fn list(&mut self, name: &str, default: &str) -> Result<Vec<String>, ConfigError> {
+    pub(crate) fn list(&mut self, name: &str, default: &str) -> Result<Vec<String>, ConfigError> {
         let value = self.get(name).unwrap_or(default).trim();
         Ok(value.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect())
     }
 
-    pub(super) fn boolean(&mut self, name: &str, default: bool) -> Result<bool, ConfigError> {
+    pub(crate) fn boolean(&mut self, name: &str, default: bool) -> Result<bool, ConfigError> {
         match self.get(name) {
             None => Ok(default),
             Some(value) if value.trim().eq_ignore_ascii_case("true") => Ok(true),
@@ -83,7 +83,7 @@ impl Values {
         }
     }
 
-    pub(super) fn long(&mut self, name: &str, default: i64, least: i64) -> Result<i64, ConfigError> {
+    pub(crate) fn long(&mut self, name: &str, default: i64, least: i64) -> Result<i64, ConfigError> {
         let Some(value) = self.get(name) else { return Ok(default) };
         let number: i64 =
             value.trim().parse().map_err(|_| invalid(name, value, "Not a number of type LONG"))?;
@@ -91,7 +91,7 @@ impl Values {
         Ok(number)
     }
 
-    pub(super) fn int(&mut self, name: &str, default: i32, least: i32) -> Result<i32, ConfigError> {
+    pub(crate) fn int(&mut self, name: &str, default: i32, least: i32) -> Result<i32, ConfigError> {
         let Some(value) = self.get(name) else { return Ok(default) };
         let number: i32 =
             value.trim().parse().map_err(|_| invalid(name, value, "Not a number of type INT"))?;
@@ -100,23 +100,23 @@ impl Values {
     }
 
     /// An INT that counts or measures something: never negative.
-    pub(super) fn count(&mut self, name: &str, default: i32, least: u16) -> Result<usize, ConfigError> {
+    pub(crate) fn count(&mut self, name: &str, default: i32, least: u16) -> Result<usize, ConfigError> {
         self.int(name, default, i32::from(least)).map(|n| usize::try_from(n).unwrap_or_default())
     }
 
     /// A LONG that measures bytes: never negative.
-    pub(super) fn size(&mut self, name: &str, default: i64, least: u16) -> Result<usize, ConfigError> {
+    pub(crate) fn size(&mut self, name: &str, default: i64, least: u16) -> Result<usize, ConfigError> {
         self.long(name, default, i64::from(least)).map(|n| usize::try_from(n).unwrap_or(usize::MAX))
     }
 
     /// A LONG in milliseconds.
-    pub(super) fn duration(&mut self, name: &str, default: i64, least: u16) -> Result<Duration, ConfigError> {
+    pub(crate) fn duration(&mut self, name: &str, default: i64, least: u16) -> Result<Duration, ConfigError> {
         self.long(name, default, i64::from(least))
             .map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or_default().min(MS_MAX)))
     }
 
     /// An INT in milliseconds.
-    pub(super) fn duration_int(
+    pub(crate) fn duration_int(
         &mut self,
         name: &str,
         default: i32,
@@ -127,7 +127,7 @@ impl Values {
     }
 
     /// A compression level: a range and perhaps one value beside it. `None` when it is not given.
-    pub(super) fn level(
+    pub(crate) fn level(
         &mut self,
         name: &str,
         least: i32,
@@ -150,7 +150,7 @@ impl Values {
         Err(invalid(name, &level.to_string(), &reason))
     }
 
-    pub(super) fn one_of(
+    pub(crate) fn one_of(
         &mut self,
         name: &str,
         default: &str,
@@ -163,7 +163,7 @@ impl Values {
         Err(invalid(name, &value, &format!("String must be one of: {}", allowed.join(", "))))
     }
 
-    pub(super) fn one_of_any_case(
+    pub(crate) fn one_of_any_case(
         &mut self,
         name: &str,
         default: &str,
@@ -178,7 +178,7 @@ impl Values {
     }
 
     /// Given names that were never asked for: (known to Kafka's client, unknown to it).
-    pub(super) fn leftovers(self, role: Role) -> (Vec<String>, Vec<String>) {
+    pub(crate) fn leftovers(self, role: Role) -> (Vec<String>, Vec<String>) {
         let own: &[&str] = match role {
             Role::Producer => IGNORED_PRODUCER,
             Role::Consumer => IGNORED_CONSUMER,
@@ -210,7 +210,7 @@ fn invalid(name: &str, value: &str, reason: &str) -> ConfigError {
 }
 
 /// `earliest`, `latest`, `none`, `by_duration:PnDTnHnMn.nS`.
-pub(super) fn offset_reset(value: &str) -> Option<OffsetReset> {
+pub(crate) fn offset_reset(value: &str) -> Option<OffsetReset> {
     Some(match value.to_ascii_lowercase().as_str() {
         "earliest" => OffsetReset::Earliest,
         "latest" => OffsetReset::Latest,

@@ -72,8 +72,9 @@ fn producer_refuses_with_kafkas_words() {
         "Invalid value FOO for configuration security.protocol: String must be one of (case insensitive): SASL_SSL, PLAINTEXT, SSL, SASL_PLAINTEXT",
     );
     check(
-        &[("security.protocol", "SSL")],
-        "Invalid value SSL for configuration security.protocol: this client speaks PLAINTEXT only",
+        &[("security.protocol", "SSH")],
+        "Invalid value SSH for configuration security.protocol: String must be one of (case insensitive): SASL_SSL, \
+         PLAINTEXT, SSL, SASL_PLAINTEXT",
     );
     check(&[("bootstrap.servers", "nohost")], "Invalid url in bootstrap.servers: nohost");
     check(&[("bootstrap.servers", "h:x")], "Invalid url in bootstrap.servers: h:x");

@@ -14,14 +14,27 @@ pub const PRODUCER_ID_BLOCK: i64 = 1000;
 /// `metadata.version` whose record formats are written (Kafka 4.3).
 const METADATA_VERSION: i16 = 30;
 
-/// Plans the registration of this node at its start. `endpoints` are (listener, host, port).
+/// Where clients of one listener connect to.
+#[derive(Clone, Debug)]
+pub struct RegisteredEndpoint {
+    /// Name of the listener.
+    pub listener: String,
+    /// Host told to clients.
+    pub host: String,
+    /// Port told to clients.
+    pub port: u16,
+    /// Kafka's number of the security protocol.
+    pub protocol: i16,
+}
+
+/// Plans the registration of this node at its start.
 pub fn register_broker(
     image: &Image,
     node_id: i32,
     incarnation: Uuid,
     directory: Uuid,
     rack: Option<String>,
-    endpoints: &[(String, String, u16)],
+    endpoints: &[RegisteredEndpoint],
 ) -> Vec<MetaRecord> {
     let mut records = Vec::new();
     if image.features.get("metadata.version") != Some(&METADATA_VERSION) {
@@ -36,11 +49,11 @@ pub fn register_broker(
     }
     let end_points = endpoints
         .iter()
-        .map(|(name, host, port)| register_broker_record::BrokerEndpoint {
-            name: name.clone(),
-            host: host.clone(),
-            port: *port,
-            security_protocol: 0,
+        .map(|endpoint| register_broker_record::BrokerEndpoint {
+            name: endpoint.listener.clone(),
+            host: endpoint.host.clone(),
+            port: endpoint.port,
+            security_protocol: endpoint.protocol,
             ..register_broker_record::BrokerEndpoint::default()
         })
         .collect();

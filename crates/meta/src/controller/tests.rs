@@ -86,7 +86,8 @@ fn records_that_do_not_fit_are_refused() {
 #[test]
 fn producer_ids_come_in_blocks_and_registration_has_its_offset_as_epoch() {
     let mut image = Image::default();
-    let endpoints = [("PLAINTEXT".to_owned(), "h".to_owned(), 9092)];
+    let endpoints =
+        [RegisteredEndpoint { listener: "PLAINTEXT".into(), host: "h".into(), port: 9092, protocol: 0 }];
     let records = register_broker(&image, 7, topic_id(4), topic_id(5), Some("r".into()), &endpoints);
     apply(&mut image, &records);
     let registration = image.brokers.get(&7).unwrap();

@@ -138,7 +138,11 @@ impl Draft {
                 Ok((host, port)) => listeners.push(format!("{name}://{}:{port}", listen::bracketed(&host))),
                 Err(why) => self.problem(sources::KAFKA, why),
             }
-            protocols.push(format!("{name}:PLAINTEXT"));
+            let protocol = match name.as_str() {
+                "SSL" | "SASL_PLAINTEXT" | "SASL_SSL" => name.as_str(),
+                _ => "PLAINTEXT",
+            };
+            protocols.push(format!("{name}:{protocol}"));
         }
         let mut put = |key: &str, value: String| {
             self.kafka.insert(key.into(), Setting { key: key.into(), value, origin: origin.clone() });
@@ -186,15 +190,17 @@ impl Draft {
         let open = self.anonymous_is_allowed();
         let mut refused = Vec::new();
         for listener in &mut config.listeners {
+            let known = listener.knows_clients();
             let host = &mut listener.bind.host;
-            if open || listen::is_loopback(host) {
+            if open || known || listen::is_loopback(host) {
                 continue;
             }
             if host.is_empty() {
                 *host = LOOPBACK.to_string();
                 self.notes.push(format!(
-                    "Kafka listener {} serves this machine only (127.0.0.1): there are no users yet. To open it to other \
-                     machines give its address and set allow_anonymous=true",
+                    "Kafka listener {} serves this machine only (127.0.0.1), because nobody has to log in there. To open it to \
+                     other machines let it speak SASL_SSL (docs/security.md), or give its address and set \
+                     allow_anonymous=true",
                     listener.name
                 ));
             } else {

@@ -1,6 +1,5 @@
-//! `kafka-configs`: shows and changes configurations of topics, brokers, brokers' loggers, groups and client metrics.
-//!
-//! Quotas and SCRAM users (`users`, `clients`, `ips`) are refused by name: the client has no requests for them yet.
+//! `kafka-configs`: shows and changes configurations of topics, brokers, brokers' loggers, groups and client metrics;
+//! quotas and credentials of users, clients and addresses are [`super::client_entities`].
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -10,6 +9,7 @@ use client::admin::{
     AlterConfigOp, ConfigEntry, ConfigResource, ConfigResourceType, ConfigSource, ListGroupsOptions,
 };
 
+use super::client_entities::{Changes, ClientEntities};
 use super::config_names::{broker_configs, group_configs, topic_configs};
 use super::options::{BROKER_LIST, Flag, HELP, Options, VERSION, ZOOKEEPER};
 use super::run::{self, Failure, Stop};
@@ -144,6 +144,8 @@ struct Entity {
     kind: &'static str,
     /// Its name; empty for the default of all; `None` for each of them.
     name: Option<String>,
+    /// Where it is about users, clients or addresses: all parts.
+    clients: Option<ClientEntities>,
 }
 
 impl Entity {
@@ -188,18 +190,13 @@ fn entity(options: &Options) -> Result<Entity, Stop> {
     } else {
         check_alter(options, &entity)?;
     }
-    if matches!(entity.kind, "users" | "clients" | "ips") {
-        return Err(illegal(format!(
-            "Quotas and credentials of {} are not known to this program",
-            entity.kind
-        )));
-    }
     Ok(entity)
 }
 
 fn check_alter(options: &Options, entity: &Entity) -> Result<(), Stop> {
     if WITH_DEFAULT.contains(&entity.kind) {
-        if entity.name.is_none() {
+        let parts = entity.clients.iter().flat_map(|clients| &clients.0);
+        if entity.name.is_none() || parts.clone().any(|(_, name)| name.is_none()) {
             return Err(illegal(
                 "An entity-name or default entity must be specified with --alter of users, clients, brokers or ips",
             ));
@@ -244,9 +241,7 @@ fn named_entity(options: &Options) -> Result<Entity, Stop> {
     let kind = match kinds.as_slice() {
         [] => return Err(illegal("At least one entity type must be specified")),
         [kind] => kind,
-        kinds if kinds.iter().all(|kind| matches!(*kind, "users" | "clients")) => {
-            return Err(illegal("Quotas of clients of a user are not known to this program"));
-        }
+        [first, ..] if kinds.iter().all(|kind| matches!(*kind, "users" | "clients")) => first,
         _ => return Err(illegal("Only 'users' and 'clients' entity types may be specified together")),
     };
     if options.count(&["entity-name", "entity-type", "entity-default"]) > 0 && !own_flags.is_empty() {
@@ -257,12 +252,31 @@ fn named_entity(options: &Options) -> Result<Entity, Stop> {
     let Some((kind, one, all)) = ENTITIES.iter().find(|(known, ..)| known == kind) else {
         return Err(illegal(format!("Invalid entity type: {kind}")));
     };
+    if matches!(*kind, "users" | "clients" | "ips") {
+        let clients = client_entities(&kinds, options)?;
+        let name = clients.0.first().and_then(|(_, name)| name.clone());
+        return Ok(Entity { kind, name, clients: Some(clients) });
+    }
+    let default = options.has("entity-default") || all.is_some_and(|all| options.has(all));
     let name = match options.value("entity-name")? {
         Some(name) => Some(name),
         None => options.value(one)?,
     };
-    let default = options.has("entity-default") || all.is_some_and(|all| options.has(all));
-    Ok(Entity { kind, name: name.map(str::to_owned).or_else(|| default.then(String::new)) })
+    let name = name.map(str::to_owned).or_else(|| default.then(String::new));
+    Ok(Entity { kind, name, clients: None })
+}
+
+/// Users, clients or addresses with their names, by either way of naming them.
+fn client_entities(kinds: &[&str], options: &Options) -> Result<ClientEntities, Stop> {
+    let mut known = Vec::new();
+    let mut own = Vec::new();
+    for wanted in kinds {
+        let Some((kind, one, all)) = ENTITIES.iter().find(|(kind, ..)| kind == wanted) else { continue };
+        let default = all.is_some_and(|all| options.has(all)).then(String::new);
+        known.push(*kind);
+        own.push(options.value(one)?.map(str::to_owned).or(default));
+    }
+    Ok(ClientEntities::named(&known, &own, options))
 }
 
 async fn act(options: &Options, entity: &Entity) -> Result<(), Stop> {
@@ -278,12 +292,26 @@ async fn act(options: &Options, entity: &Entity) -> Result<(), Stop> {
         }
         None => run::admin(options)?,
     };
-    let outcome = match changes {
-        Some(changes) => alter(&admin, entity, changes).await,
-        None => describe(&admin, entity, options.has("all")).await,
+    let outcome = match (changes, &entity.clients) {
+        (Some(changes), Some(clients)) => clients.alter(&admin, of_clients(changes)).await,
+        (None, Some(clients)) => clients.describe(&admin).await,
+        (Some(changes), None) => alter(&admin, entity, changes).await,
+        (None, None) => describe(&admin, entity, options.has("all")).await,
     };
     admin.close().await;
     outcome
+}
+
+fn of_clients(changes: Vec<AlterConfigOp>) -> Changes {
+    let mut sorted = Changes::default();
+    for change in changes {
+        match change {
+            AlterConfigOp::Set(name, value) => sorted.add.push((name, value)),
+            AlterConfigOp::Delete(name) => sorted.delete.push(name),
+            AlterConfigOp::Append(..) | AlterConfigOp::Subtract(..) => {}
+        }
+    }
+    sorted
 }
 
 /// What `--add-config`, `--add-config-file` and `--delete-config` ask for.
@@ -496,7 +524,7 @@ mod tests {
     #[test]
     fn entities_are_named_in_two_ways() {
         let of = |args: &str| match entity(&parse(&format!("--bootstrap-server h:1 {args}"))) {
-            Ok(Entity { kind, name }) => format!("{kind} {name:?}"),
+            Ok(Entity { kind, name, .. }) => format!("{kind} {name:?}"),
             Err(Stop::Failed(failure)) => failure.message,
             Err(other) => format!("{other:?}"),
         };

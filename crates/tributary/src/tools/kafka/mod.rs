@@ -5,6 +5,7 @@ mod acls;
 mod argparse;
 mod broker_api_versions;
 mod calendar;
+mod client_entities;
 mod client_metrics;
 mod cluster;
 mod config_names;

@@ -314,6 +314,15 @@ impl Options {
         self.given.iter().any(|(given, _)| *given == name)
     }
 
+    /// The options of `names` as they were given, one after the other.
+    pub fn in_order<'a>(
+        &'a self,
+        names: &'a [&'a str],
+    ) -> impl Iterator<Item = (&'static str, Option<&'a str>)> + 'a {
+        let given = self.given.iter().filter(|(given, _)| names.contains(given));
+        given.map(|(given, value)| (*given, value.as_deref()))
+    }
+
     /// How many of `names` were given.
     pub fn count(&self, names: &[&str]) -> usize {
         names.iter().filter(|name| self.has(name)).count()
