@@ -153,13 +153,33 @@ pub fn versions(only_tls_1_3: bool) -> &'static [&'static SupportedProtocolVersi
 }
 
 impl TlsFiles {
+    /// The server's certificate and those above it. As OpenSSL does for Mosquitto, what is missing in `certfile` is
+    /// taken from `cafile`.
+    fn chain(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        let mut chain = certificates("certfile", &self.certificate)?;
+        let known = match &self.ca_file {
+            Some(path) => certificates("cafile", path)?,
+            None => Vec::new(),
+        };
+        for _ in 0..known.len() {
+            let Some((issuer, _)) = chain.last().and_then(|c| der::names(c)) else { break };
+            let above = known.iter().find(|c| {
+                // The root itself need not be sent: a client has it or does not trust it.
+                der::names(c).is_some_and(|(by, name)| name == issuer && by != name)
+            });
+            let Some(above) = above.filter(|c| !chain.contains(c)).cloned() else { break };
+            chain.push(above);
+        }
+        Ok(chain)
+    }
+
     /// Reads the files.
     ///
     /// # Errors
     /// [`TlsError`]: which file, and what is wrong with it.
     pub fn load(&self) -> Result<Arc<ServerConfig>, TlsError> {
         let provider = provider(&self.ciphers)?;
-        let chain = certificates("certfile", &self.certificate)?;
+        let chain = self.chain()?;
         let key = private_key("keyfile", &self.key)?;
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(versions(self.only_tls_1_3))

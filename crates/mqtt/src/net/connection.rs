@@ -132,6 +132,8 @@ pub(crate) struct Connection {
     /// The share groups the session is a member of.
     pub(crate) shares: Vec<Arc<ShareGroup>>,
     pub(crate) keep_alive: Option<Duration>,
+    /// The client is the bridge of another broker (by the protocol level of version 3): nothing comes back to it.
+    pub(crate) is_bridge: bool,
     /// When the client connected, milliseconds since the epoch.
     since_ms: i64,
     /// How the client may prove itself again.
@@ -186,7 +188,7 @@ pub(super) async fn serve(
         }
     };
     let Packet::Connect(packet) = packet else { return };
-    let version = packet.version;
+    let (version, is_bridge) = (packet.version, packet.bridge);
     let mut reauthentication = None;
     let entered = match packet.properties.authentication_method.clone() {
         None => connect::enter(&broker, &listener, *packet, &guest).await,
@@ -252,6 +254,7 @@ pub(super) async fn serve(
         receiving,
         receive_maximum,
         keep_alive,
+        is_bridge,
         since_ms: now_ms(),
         reauthentication,
         rights: Rights::new(login),

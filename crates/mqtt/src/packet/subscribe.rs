@@ -97,8 +97,8 @@ impl Connection {
         let subscription = Arc::new(Subscription {
             filter: plain,
             qos: asked.qos.min(max_qos),
-            no_local: asked.no_local,
-            retain_as_published: asked.retain_as_published,
+            no_local: asked.no_local || self.is_bridge,
+            retain_as_published: asked.retain_as_published || self.is_bridge,
             retain_handling: asked.retain_handling as u8,
             id,
             shared,

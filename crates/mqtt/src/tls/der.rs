@@ -56,18 +56,24 @@ fn expect<'d>(from: &mut &'d [u8], tag: u8) -> Option<&'d [u8]> {
     take(from).filter(|(t, _)| *t == tag).map(|(_, content)| content)
 }
 
-fn subject(certificate: &[u8]) -> Option<Vec<Vec<Attribute>>> {
+/// Issuer and subject as they are encoded.
+pub(crate) fn names(certificate: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut outer = certificate;
     let mut certificate = expect(&mut outer, SEQUENCE)?;
     let mut signed = expect(&mut certificate, SEQUENCE)?;
     if signed.first() == Some(&VERSION) {
         take(&mut signed)?;
     }
-    // Serial number, signature algorithm, issuer, validity.
-    for _ in 0..4 {
-        take(&mut signed)?;
-    }
-    let mut name = expect(&mut signed, SEQUENCE)?;
+    // Serial number and signature algorithm; between the names stands the validity.
+    take(&mut signed)?;
+    take(&mut signed)?;
+    let issuer = expect(&mut signed, SEQUENCE)?;
+    take(&mut signed)?;
+    Some((issuer, expect(&mut signed, SEQUENCE)?))
+}
+
+fn subject(certificate: &[u8]) -> Option<Vec<Vec<Attribute>>> {
+    let (_, mut name) = names(certificate)?;
     let mut relative = Vec::new();
     while !name.is_empty() {
         let mut set = expect(&mut name, SET)?;

@@ -17,6 +17,14 @@ leaf() { # NAME SUBJECT ROOT EXTENSION
 }
 root ca "Test root"
 root other-ca "Another root"
+# An authority between the root and a server.
+openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=Inner authority" \
+    -keyout "$work/inner-ca.key" -out "$work/inner-ca.csr" 2>/dev/null
+printf 'basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\n' > "$work/inner-ca.ext"
+openssl x509 -req -in "$work/inner-ca.csr" -CA ca.pem -CAkey "$work/ca.key" -CAcreateserial -CAserial "$work/serial" \
+    -days 36500 -extfile "$work/inner-ca.ext" -out inner-ca.pem 2>/dev/null
+leaf chained "/O=Tests/CN=localhost" inner-ca "subjectAltName=DNS:localhost,IP:127.0.0.1"
+cat inner-ca.pem ca.pem > all-ca.pem
 leaf server "/O=Tests/CN=localhost" ca "subjectAltName=DNS:localhost,IP:127.0.0.1"
 leaf server2 "/O=Tests/CN=second" ca "subjectAltName=DNS:localhost,IP:127.0.0.1"
 leaf client "/C=GB/O=Tests, Ltd/CN=device 1" ca "extendedKeyUsage=clientAuth"

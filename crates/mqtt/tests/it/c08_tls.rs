@@ -191,3 +191,18 @@ async fn wrong_files_are_named() {
     });
     assert!(bad_list.contains("holds no revocation list"), "{bad_list}");
 }
+
+#[tokio::test]
+async fn a_chain_that_certfile_leaves_out_is_taken_from_cafile() {
+    let mut listener = tls_listener();
+    let tls = listener.tls.as_mut().unwrap();
+    (tls.certificate, tls.key) = (certificate_file("chained.pem"), certificate_file("chained.key"));
+    let without = start(listener.clone()).await;
+    assert!(!gets_in(&without, None).await, "nobody knows the authority between");
+    listener.tls.as_mut().unwrap().ca_file = Some(certificate_file("all-ca.pem"));
+    let with = start(listener).await;
+    assert!(gets_in(&with, None).await);
+    let mut stream = dial(&with, None).await.unwrap();
+    let sent = stream.get_mut().1.peer_certificates().unwrap().len();
+    assert_eq!(sent, 2, "the root itself is not sent");
+}

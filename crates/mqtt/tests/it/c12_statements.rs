@@ -148,3 +148,20 @@ fn every_test_that_the_page_names_exists() {
         assert_eq!(rows.len(), all, "a statement stands there twice");
     }
 }
+
+#[tokio::test]
+async fn a_bridge_of_version_3_does_not_get_its_own_messages_back() {
+    let broker = Broker::start().await;
+    let mut bridge = broker.connect(mqtt_codec::Connect { bridge: true, ..clean(V311, "bridge") }).await;
+    bridge.subscribe("a", 1).await;
+    let mut kept = publish("a", "own", 1);
+    kept.retain = true;
+    bridge.publish_packet(kept).await;
+    assert_eq!(bridge.until_ping().await, Vec::<String>::new());
+    let mut other = broker.clean(V311, "other").await;
+    let mut kept = publish("a", "theirs", 0);
+    kept.retain = true;
+    other.publish_packet(kept).await;
+    // As it was published.
+    bridge.expect("publish a q0 retain theirs").await;
+}
