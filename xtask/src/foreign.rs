@@ -23,6 +23,11 @@ pub const STAGES: &[crate::test::Stage] = &[
     }),
     ("commands from the notes", |_| python3("seeds.py", &["--ours", &build_tributary()?.to_string_lossy()])),
     ("mosquitto tools against Mosquitto and ours", mosquitto_tools),
+    ("MQTT over TLS and WebSocket, with users, against Mosquitto and ours", |foreign| {
+        foreign.debian()?;
+        let (python, script) = (foreign.python()?, Foreign::source("mqtt_transports.py"));
+        command(Command::new(python).arg(script).arg(build_tributary()?))
+    }),
     ("kafka tools against Kafka and ours", |_| {
         let ours = build_tributary()?;
         let ours = ours.to_string_lossy();
