@@ -494,7 +494,13 @@ impl Connection {
                 self.heard = Instant::now();
                 Ok(())
             }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                if self.input.is_empty() {
+                    // An idle connection keeps no buffer.
+                    self.input = BytesMut::new();
+                }
+                Ok(())
+            }
             Err(e) => Err(Close::io(&e)),
         }
     }

@@ -28,8 +28,9 @@ impl Connection {
             Packet::PubRec(a) => self.handle_pubrec(&a),
             Packet::PubRel(a) => self.handle_pubrel(&a),
             Packet::PubComp(a) => self.handle_pubcomp(&a),
-            Packet::Subscribe(s) => self.handle_subscribe(s).await,
-            Packet::Unsubscribe(u) => self.handle_unsubscribe(u).await,
+            // Boxed: what is rare shall not make every connection larger.
+            Packet::Subscribe(s) => Box::pin(self.handle_subscribe(s)).await,
+            Packet::Unsubscribe(u) => Box::pin(self.handle_unsubscribe(u)).await,
             Packet::PingReq => {
                 self.send(&Packet::PingResp);
                 Ok(())

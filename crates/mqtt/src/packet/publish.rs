@@ -132,7 +132,8 @@ impl Connection {
         let Ok(name) = std::str::from_utf8(&topic) else { return Err(Close::protocol("topic")) };
         let located = match self.located(&topic, name) {
             Some(l) => Ok(l),
-            None => self.broker.locate(name).await,
+            // Rare, and large: it shall not make every connection larger.
+            None => Box::pin(self.broker.locate(name)).await,
         };
         let to = match located {
             Ok(to) => to,

@@ -235,13 +235,80 @@ def raw_idle(server, _caching):
     return {"RSS KiB for each connection": each}
 
 
-def mqtt_load(server, qos, subscribers, messages):
+def mqtt_load(server, qos, subscribers, messages, publishers=1, size=64, rate=0):
     server.begin()
-    r = load("pubsub", "--mqtt", server.address("mqtt"), "--messages", count(messages), "--qos", qos,
-             "--subscribers", subscribers, "--size", 64, "--in-flight", 20 if qos else 100)
+    r = load("pubsub", "--mqtt", server.address("mqtt"), "--messages", count(messages), "--qos", qos, "--publishers", publishers,
+             "--subscribers", subscribers, "--size", size, "--rate", rate, "--in-flight", 20 if qos else 100)
     deliveries = max(1, r["delivered"])
+    latency = {"p50 ms": r["p50_ms"], "p99 ms": r["p99_ms"]} if rate else {}
     return {"CPU-s per million deliveries": server.cost() / deliveries * 1e6, "deliveries/s": r["per_second"],
-            "delivered of expected": r["delivered"] / r["expected"]}
+            "delivered of expected": r["delivered"] / r["expected"], **latency}
+
+
+class Fleet:
+    """The `fleet` program; a line of figures for each of its steps."""
+
+    def __init__(self, mode, server, **options):
+        program = os.path.join(os.path.dirname(a.load), "fleet")
+        more = [str(part) for name, value in options.items() for part in ("--" + name, value)]
+        self.process = subprocess.Popen([program, mode, "--mqtt", server.address("mqtt"), *more], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE)
+
+    def step(self):
+        return json.loads(self.process.stdout.readline())
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def mqtt_idle(server):
+    n, before = count(5000), rss_mb(server.pid)
+    fleet = Fleet("idle", server, count=n)
+    rate = fleet.step()["per_second"]
+    each = (rss_mb(server.pid) - before) * 1024 / n
+    fleet.end()
+    return {"RSS KiB for each connection": each, "connects/s, one after the other": rate}
+
+
+def mqtt_filters(server):
+    n, messages, before = count(50_000), count(100_000), rss_mb(server.pid)
+    fleet = Fleet("filters", server, count=n, messages=messages)
+    fleet.step()
+    each = (rss_mb(server.pid) - before) * 1024 * 1024 / n
+    server.begin()
+    r = fleet.step()
+    cost = server.cost()
+    fleet.end()
+    return {"RSS bytes for each subscription": each, "CPU-s per million deliveries": cost / max(1, r["delivered"]) * 1e6,
+            "deliveries/s": r["per_second"], "delivered of expected": r["delivered"] / r["expected"]}
+
+
+def mqtt_retained(server):
+    n, before = count(100_000), rss_mb(server.pid)
+    fleet = Fleet("retained", server, count=n)
+    fleet.step()
+    each = (rss_mb(server.pid) - before) * 1024 * 1024 / n
+    server.begin()
+    r = fleet.step()
+    cost = server.cost()
+    fleet.end()
+    return {"RSS bytes for each message": each, "CPU-s per million deliveries": cost / max(1, r["delivered"]) * 1e6,
+            "deliveries/s": r["per_second"], "delivered of expected": r["delivered"] / r["expected"]}
+
+
+def mqtt_offline(server):
+    sessions, messages = 200, count(20_000)
+    fleet = Fleet("offline", server, count=sessions, messages=messages)
+    fleet.step()
+    before = rss_mb(server.pid)
+    server.begin()
+    fleet.step()
+    cost, grown = server.cost(), rss_mb(server.pid) - before
+    r = fleet.step()
+    fleet.end()
+    return {"RSS MB grown": grown, "CPU us for each message and session": cost / messages / sessions * 1e6,
+            "drained/s": r["per_second"], "drained of expected": r["delivered"] / r["expected"]}
 
 
 class Relay:
@@ -316,6 +383,13 @@ def pair(function, theirs, name):
     return [("Tributary, durable", tributary, function), (name, theirs, function)]
 
 
+def mqtt(function, *args, **kw):
+    """Ours and Mosquitto both acknowledging from memory (ours from the page cache), and ours durable."""
+    run = lambda server: function(server, *args, **kw)
+    return [("Tributary, `mqtt.ack=memory`", lambda: tributary("--set", "mqtt.ack=memory"), run),
+            ("Mosquitto, nothing stored", lambda: mosquitto("max_queued_messages 0"), run), ("Tributary, durable", tributary, run)]
+
+
 def raw(function, *args, **kw):
     """Ours and Kafka both acknowledging from the page cache, and ours durable."""
     return [("Tributary, `write.caching`", tributary, lambda s: function(s, True, *args, **kw)),
@@ -347,10 +421,18 @@ MEASURES = {
     "raw-tail": ("One producer at 1,000 records a second, one consumer, acks=all", raw(raw_tail)),
     "raw-partitions": ("2,000 partitions created, each takes a record", raw(raw_partitions)),
     "raw-idle": ("Idle Kafka connections", raw(raw_idle)),
-    "mqtt-qos0": ("MQTT 1 to 1, 64 B, QoS 0", pair(lambda s: mqtt_load(s, 0, 1, 300_000), mosquitto, "Mosquitto, nothing stored")),
-    "mqtt-qos1": ("MQTT 1 to 1, 64 B, QoS 1", pair(lambda s: mqtt_load(s, 1, 1, 100_000), mosquitto, "Mosquitto, nothing stored")),
-    "mqtt-qos2": ("MQTT 1 to 1, 64 B, QoS 2", pair(lambda s: mqtt_load(s, 2, 1, 50_000), mosquitto, "Mosquitto, nothing stored")),
-    "mqtt-fanout": ("MQTT 1 to 50, 64 B, QoS 0", pair(lambda s: mqtt_load(s, 0, 50, 10_000), mosquitto, "Mosquitto, nothing stored")),
+    "mqtt-qos0": ("MQTT 1 to 1, 64 B, QoS 0", mqtt(mqtt_load, 0, 1, 300_000)),
+    "mqtt-qos1": ("MQTT 1 to 1, 64 B, QoS 1, 20 in flight", mqtt(mqtt_load, 1, 1, 100_000)),
+    "mqtt-qos2": ("MQTT 1 to 1, 64 B, QoS 2, 20 in flight", mqtt(mqtt_load, 2, 1, 50_000)),
+    "mqtt-1k": ("MQTT 1 to 1, 1 KiB, QoS 1, 20 in flight", mqtt(mqtt_load, 1, 1, 100_000, size=1024)),
+    "mqtt-1000": ("MQTT 1 to 1, QoS 1, 1,000 messages a second", mqtt(mqtt_load, 1, 1, 5_000, rate=1000)),
+    "mqtt-fanout": ("MQTT 1 to 500, 64 B, QoS 0", mqtt(mqtt_load, 0, 500, 2_000)),
+    "mqtt-fanout1": ("MQTT 1 to 500, 64 B, QoS 1", mqtt(mqtt_load, 1, 500, 1_000)),
+    "mqtt-fanin": ("MQTT 500 to 1, 64 B, QoS 1", mqtt(mqtt_load, 1, 1, 100_000, publishers=500)),
+    "mqtt-idle": ("MQTT, idle connections", mqtt(mqtt_idle)),
+    "mqtt-filters": ("MQTT, 50,000 wildcard filters of one client, one publisher with QoS 1", mqtt(mqtt_filters)),
+    "mqtt-retained": ("MQTT, 100,000 retained messages to one `#` subscriber, QoS 0", mqtt(mqtt_retained)),
+    "mqtt-offline": ("MQTT, 20,000 QoS 1 messages for each of 200 sessions that are away", mqtt(mqtt_offline)),
     "relay-1000": ("MQTT QoS 1 to a Kafka consumer, 1,000 messages a second", relay_pair(lambda s: relay_load(s, 1000, 15_000, 4))),
     "relay-max": ("MQTT QoS 1 to a Kafka consumer, as fast as it goes", relay_pair(lambda s: relay_load(s, 0, 300_000, 4))),
 }
