@@ -452,8 +452,8 @@ impl Connection {
         let may_read = self.may_go_on();
         let buffered = may_read && self.has_whole_packet()?;
         let deadline = self.deadline();
+        // In no fixed order: a flood of deliveries shall not keep us from reading, nor the other way round.
         tokio::select! {
-            biased;
             step = self.under_way.next(), if !self.under_way.is_empty() => {
                 if let Some(step) = step {
                     self.step(step)?;
