@@ -441,12 +441,12 @@ impl Connection {
         for _ in 0..WRITES_A_TURN {
             more = self.take_deliveries();
             self.write()?;
-            if !more || !self.output.is_empty() {
+            if !more || self.has_output() {
                 break;
             }
         }
         // Nobody tells of what is queued already, nor of a socket that took everything.
-        let more = more && self.output.is_empty();
+        let more = more && !self.has_output();
         self.plan_checkpoint();
 
         let may_read = self.may_go_on();
@@ -464,13 +464,18 @@ impl Connection {
                 result.map_err(|e| Close::io(&e))?;
                 self.read()?;
             }
-            result = self.stream.writable(), if !self.output.is_empty() || self.stream.is_pending() => {
+            result = self.stream.writable(), if self.has_output() => {
                 result.map_err(|e| Close::io(&e))?;
             }
             () = tokio::task::yield_now(), if buffered || more => {}
             () = self.alarm.at(deadline) => self.check_time().await?,
         }
         Ok(())
+    }
+
+    /// Whether something waits for the socket.
+    fn has_output(&self) -> bool {
+        !self.output.is_empty() || self.stream.is_pending()
     }
 
     /// Whether the client may be given more to answer.
