@@ -9,6 +9,7 @@ mod consumer;
 mod groups;
 mod harness;
 mod producer;
+mod transactions;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         producer::run(&checks).await;
         consumer::run(&checks).await;
         groups::run(&checks).await;
+        transactions::run(&checks).await;
     });
     checks.finish()
 }

@@ -308,6 +308,10 @@ pub struct ProducerConfig {
     pub partitioner: PartitionerKind,
     /// `partitioner.ignore.keys`.
     pub partitioner_ignore_keys: bool,
+    /// `transactional.id`; without it there are no transactions.
+    pub transactional_id: Option<String>,
+    /// `transaction.timeout.ms`.
+    pub transaction_timeout: Duration,
 }
 
 impl ProducerConfig {
@@ -352,9 +356,11 @@ impl ProducerConfig {
             }
             delivery_timeout = least;
         }
-        if !values.string("transactional.id", "")?.is_empty() {
+        let transactional_id = Some(values.string("transactional.id", "")?).filter(|id| !id.is_empty());
+        let transaction_timeout = values.duration_int("transaction.timeout.ms", 60_000, 1)?;
+        if transactional_id.is_some() && !idempotence {
             return Err(ConfigError::Message(
-                "transactional.id: this client has no transactions yet".to_owned(),
+                "Cannot set a transactional.id without also enabling idempotence.".to_owned(),
             ));
         }
         let (class, short) = (values.string("partitioner.class", "")?, values.string("partitioner", "")?);
@@ -385,6 +391,8 @@ impl ProducerConfig {
             retries,
             partitioner,
             partitioner_ignore_keys: values.boolean("partitioner.ignore.keys", false)?,
+            transactional_id,
+            transaction_timeout,
             client: {
                 client.finish(values, Role::Producer, |n| format!("producer-{n}"));
                 client

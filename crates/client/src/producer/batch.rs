@@ -215,6 +215,7 @@ enum Content {
 /// A batch: open for records at first, then built and sent, perhaps several times.
 pub(super) struct Batch {
     content: Content,
+    transactional: bool,
     pub(super) outcome: Arc<Outcome>,
     pub(super) count: i32,
     pub(super) created: Instant,
@@ -228,13 +229,22 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn new(compression: Compression, level: Option<i32>, now: Instant) -> Self {
+    pub(super) fn new(
+        compression: Compression,
+        level: Option<i32>,
+        transactional: bool,
+        now: Instant,
+    ) -> Self {
         let mut builder = BatchBuilder::new(compression);
+        if transactional {
+            builder = builder.transactional();
+        }
         if let Some(level) = level {
             builder = builder.level(level);
         }
         Self {
             content: Content::Open(builder),
+            transactional,
             outcome: Arc::default(),
             count: 0,
             created: now,
@@ -311,7 +321,7 @@ impl Batch {
         if half == 0 {
             return None;
         }
-        let mut parts = [0, 1].map(|_| Self::new(compression, level, self.created));
+        let mut parts = [0, 1].map(|_| Self::new(compression, level, self.transactional, self.created));
         let mut scratch = Vec::new();
         for record in records(&batch, BATCH_BYTES_MAX, &mut scratch).ok()? {
             let record = record.ok()?;
@@ -366,7 +376,7 @@ mod tests {
 
     async fn batch(values: &[&str]) -> (Batch, Vec<Delivery>) {
         let memory = Arc::new(Semaphore::new(1000));
-        let mut batch = Batch::new(Compression::Lz4, None, Instant::now());
+        let mut batch = Batch::new(Compression::Lz4, None, false, Instant::now());
         let mut deliveries = Vec::new();
         for value in values {
             let record = ProducerRecord::new("t", (*value).to_owned());

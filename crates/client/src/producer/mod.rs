@@ -1,10 +1,11 @@
-//! Produces records: batches per partition, retried in order, idempotent by default.
+//! Produces records: batches per partition, retried in order, idempotent by default, in transactions if wished.
 
 mod batch;
 pub mod partitioner;
 mod queues;
 mod sender;
 mod shared;
+mod transactions;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -51,6 +51,8 @@ pub(super) struct Discipline {
     pub(super) idempotent: bool,
     /// One request at a time for each partition.
     pub(super) one_at_a_time: bool,
+    /// The producer's epoch is its coordinator's affair: a broken order ends with the transaction.
+    pub(super) transactional: bool,
 }
 
 /// What became of a batch that the broker answered with an error or that got no answer.
@@ -83,7 +85,7 @@ impl PartitionQueue {
     /// Takes the front batch out to be sent. `id` is the producer id to start with.
     pub(super) fn take(&mut self, discipline: Discipline, id: Option<(i64, i16)>) -> Option<Batch> {
         if discipline.idempotent {
-            self.renumber(id);
+            self.renumber(discipline, id);
         }
         let mut batch = self.waiting.pop_front()?;
         if discipline.idempotent && batch.sequence.is_none() {
@@ -104,7 +106,7 @@ impl PartitionQueue {
     }
 
     /// Starts an order, or a new one where the old is broken.
-    fn renumber(&mut self, id: Option<(i64, i16)>) {
+    fn renumber(&mut self, discipline: Discipline, id: Option<(i64, i16)>) {
         let fresh = |(producer_id, epoch)| Order {
             producer_id,
             epoch,
@@ -115,7 +117,7 @@ impl PartitionQueue {
         };
         match &self.order {
             None => self.order = id.map(fresh),
-            Some(order) if order.broken && self.in_flight == 0 => {
+            Some(order) if order.broken && self.in_flight == 0 && !discipline.transactional => {
                 let next = match order.epoch.checked_add(1) {
                     Some(epoch) => Some((order.producer_id, epoch)),
                     None => id.filter(|(id, _)| *id != order.producer_id),
@@ -139,6 +141,11 @@ impl PartitionQueue {
             order.acknowledged = sequence_after(sequence.base, batch.count);
             order.confirmed = true;
         }
+    }
+
+    /// Whether the broker's sequence cannot be met any more.
+    pub(super) fn is_broken(&self) -> bool {
+        self.order.is_some_and(|order| order.broken)
     }
 
     /// Judges an error; `retriable` is what the error says of itself.

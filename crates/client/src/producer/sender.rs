@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::batch::{Batch, Refused, Written};
 use super::queues::{Discipline, Key, Verdict};
 use super::shared::{InFlight, Shared};
+use super::transactions;
 use crate::config::Acks;
 use crate::connection::{Connection, Frame};
 use crate::error::{BrokerError, Error, Result};
@@ -80,6 +81,7 @@ impl Sender {
         let discipline = Discipline {
             idempotent: shared.config.idempotence,
             one_at_a_time: shared.config.client.max_in_flight == 1,
+            transactional: shared.config.transactional_id.is_some(),
         };
         Self {
             shared,
@@ -172,7 +174,11 @@ impl Sender {
             let text = format!(
                 "Expiring {count} record(s) for {topic}-{partition}:{ms} ms has passed since batch creation"
             );
-            outcome.fail(Error::Timeout(text).into());
+            let error = Error::Timeout(text);
+            if self.discipline.transactional {
+                self.shared.fail_transaction(&error);
+            }
+            outcome.fail(error.into());
         }
     }
 
@@ -182,6 +188,9 @@ impl Sender {
         let metadata = shared.cluster.metadata();
         let hurry = shared.in_hurry();
         let mut state = shared.state.lock();
+        if self.discipline.transactional {
+            self.producer_id = state.transaction.producer;
+        }
         let hurry = hurry || state.closing;
         let mut wake_at: Option<Instant> = None;
         let mut look_again = |at: Instant| wake_at = Some(wake_at.map_or(at, |known| known.min(at)));
@@ -247,12 +256,13 @@ impl Sender {
             if !batches.is_empty() {
                 let number = self.next_request;
                 self.next_request += 1;
+                state.transaction.dirty = true;
                 state.in_flight.insert(number, batches.iter().map(InFlight::of).collect());
                 requests.push(Request { number, node, connection, batches });
             }
         }
         drop(state);
-        if needs_id {
+        if needs_id && !self.discipline.transactional {
             self.ask_producer_id();
         }
         (requests, wake_at)
@@ -360,12 +370,16 @@ impl Sender {
         let newest = ApiKey::Produce.versions().map_or(NEWEST_BY_NAME, |v| *v.end());
         let newest = newest.min(*kafka_codec::produce::VERSIONS.end());
         let by_id = topics.keys().all(|topic| id(topic).is_some());
-        let least = if self.shared.compression == Compression::Zstd { 7 } else { 3 };
+        let least = match self.shared.compression {
+            _ if self.discipline.transactional => transactions::PRODUCE_FROM,
+            Compression::Zstd => 7,
+            _ => 3,
+        };
         let version =
             connection.version(ApiKey::Produce, least..=if by_id { newest } else { NEWEST_BY_NAME })?;
         let mut names = HashMap::new();
         let mut request = ProduceRequest {
-            transactional_id: None,
+            transactional_id: self.shared.config.transactional_id.as_deref(),
             acks: self.shared.config.acks as i16,
             timeout_ms: i32::try_from(self.shared.config.client.request_timeout.as_millis())
                 .unwrap_or(i32::MAX),
@@ -539,7 +553,10 @@ impl Sender {
         let retriable = refused.error.is_retriable() || matches!(refused.error, Error::Protocol { .. });
         let verdict = queue.judge(&batch, code, retriable);
         let exhausted = batch.attempts > config.retries || batch.outcome.is_done();
-        if verdict == Verdict::Retry && !exhausted {
+        // In a transaction that has failed nothing is sent any more.
+        let over = self.discipline.transactional && (queue.is_broken() || state.transaction.failed.is_some());
+        let queue = state.queues.partition(&key.0, key.1);
+        if verdict == Verdict::Retry && !exhausted && !over {
             tracing::debug!(topic = &*key.0, partition = key.1, error = %refused.error, "batch goes again");
             let failures = u32::try_from(batch.attempts).unwrap_or(1).saturating_sub(1);
             let wait = backoff(config.client.retry_backoff, config.client.retry_backoff_max, failures);
@@ -548,6 +565,9 @@ impl Sender {
         } else {
             queue.give_up(&batch, true);
             drop(state);
+            if self.discipline.transactional {
+                self.shared.fail_transaction(&refused.error);
+            }
             batch.outcome.fail(refused);
         }
     }
@@ -555,6 +575,9 @@ impl Sender {
     /// A batch that was taken can never be written.
     fn fail(&self, key: &Key, batch: Batch, refused: Refused) {
         self.shared.state.lock().queues.partition(&key.0, key.1).give_up(&batch, true);
+        if self.discipline.transactional {
+            self.shared.fail_transaction(&refused.error);
+        }
         batch.outcome.fail(refused);
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use super::batch::{Batch, Delivery, Outcome};
 use super::partitioner::{Choice, Partitioner, random_partition};
 use super::queues::{Key, PartitionQueue, Queues};
+use super::transactions::Transaction;
 use crate::cluster::Cluster;
 use crate::config::{self, ProducerConfig};
 use crate::error::{Error, Result};
@@ -32,6 +33,8 @@ pub(super) struct State {
     pub(super) closed: bool,
     /// An error after which nothing can be sent any more.
     pub(super) fatal: Option<Error>,
+    /// Of a producer with a `transactional.id`.
+    pub(super) transaction: Transaction,
 }
 
 /// One batch of an unanswered request.
@@ -159,13 +162,18 @@ impl Shared {
         if state.closed {
             return Err(Error::Closed("producer"));
         }
+        let transactional = self.config.transactional_id.is_some();
+        if transactional {
+            state.transaction.check()?;
+        }
         metadata.partition = chosen.unwrap_or_else(|| state.stick(topic, size, self.config.batch_size));
         let queue = state.queues.partition(&topic.name, metadata.partition);
         let fits = |batch: &Batch| {
             batch.is_open() && (batch.count == 0 || batch.size() + size <= self.config.batch_size)
         };
         if !queue.waiting.back().is_some_and(fits) {
-            let batch = Batch::new(self.compression, self.config.compression_level, Instant::now());
+            let batch =
+                Batch::new(self.compression, self.config.compression_level, transactional, Instant::now());
             queue.waiting.push_back(batch);
         }
         let Some(batch) = queue.waiting.back_mut() else { return Err(Error::Closed("producer")) };
@@ -206,6 +214,22 @@ impl Shared {
             state.queues.partitions.values().flat_map(|q| &q.waiting).map(|b| Arc::clone(&b.outcome));
         let in_flight = state.in_flight.values().flatten().map(|b| Arc::clone(&b.outcome));
         waiting.chain(in_flight).collect()
+    }
+
+    /// The open transaction can only be aborted: what waits to be sent fails with `error`.
+    pub(super) fn fail_transaction(&self, error: &Error) {
+        let mut dropped = Vec::new();
+        {
+            let mut state = self.state.lock();
+            state.transaction.failed.get_or_insert_with(|| error.clone());
+            for queue in state.queues.partitions.values_mut() {
+                dropped.extend(queue.waiting.drain(..).map(|batch| batch.outcome));
+            }
+        }
+        for outcome in dropped {
+            outcome.fail(error.clone().into());
+        }
+        self.wake.notify_one();
     }
 
     /// Fails everything and stops the sender.
