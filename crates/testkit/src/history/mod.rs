@@ -4,7 +4,7 @@
 //! Drivers note each operation in a [`Recorder`] when they begin it and when they know its outcome. `Ok` means
 //! acknowledged, `Fail` certainly not done, and an operation without either may or may not have happened (the
 //! connection broke, the node was killed). [`check_log`] compares that with a complete final read of each
-//! partition, [`check_mqtt`] with what persistent subscribers got. Both are pure, so their own tests can show each
+//! partition, [`check_transactions`] with what `read_committed` readers see of transactions, [`check_mqtt`] with what persistent subscribers got. Both are pure, so their own tests can show each
 //! violation.
 //!
 //! Values are unique numbers that the driver puts into payloads.
@@ -22,6 +22,7 @@
 
 mod log;
 mod mqtt;
+mod transactions;
 mod violation;
 
 #[cfg(test)]
@@ -32,6 +33,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use log::check_log;
 pub use mqtt::{MqttEnd, SubscriberEnd, check_mqtt};
+pub use transactions::check_transactions;
 pub use violation::{Report, Violation};
 
 /// A unique payload.
@@ -142,6 +144,8 @@ pub enum Op {
     Read(Read),
     /// Commit or fetch a group's offset.
     GroupOffset(GroupOffset),
+    /// Append records in one transaction. `Ok`: committed; `Fail`: aborted.
+    Transaction(Vec<(Partition, Value)>),
 }
 
 /// How an operation ended.

@@ -498,3 +498,55 @@ fn retained_must_be_the_last_acknowledged() {
     assert_eq!(verdict(&recorder, None), Vec::<String>::new());
     assert_eq!(verdict(&recorder, Some(4)), Vec::<String>::new());
 }
+
+mod transactions {
+    use super::*;
+
+    fn check(outcome: Option<Outcome>, seen: &[(i32, i64, Value)], end: i64) -> Vec<String> {
+        let recorder = Recorder::default();
+        let partitions = [Partition::new("t", 0), Partition::new("t", 1)];
+        let records = vec![(partitions[0].clone(), 1), (partitions[1].clone(), 2)];
+        let id = recorder.begin(5, Op::Transaction(records));
+        if let Some(outcome) = outcome {
+            recorder.end(id, outcome);
+        }
+        let read = |index: i32| FinalRead {
+            partition: Partition::new("t", index),
+            log_start: 0,
+            log_end: 2,
+            records: seen.iter().filter(|(i, ..)| *i == index).map(|(_, o, v)| (*o, Some(*v))).collect(),
+        };
+        let ends = [(Partition::new("t", 0), end)];
+        let report = check_transactions(&recorder.history(), &[read(0), read(1)], &ends);
+        report.violations.iter().map(ToString::to_string).collect()
+    }
+
+    const BOTH: &[(i32, i64, Value)] = &[(0, 0, 1), (1, 0, 2)];
+
+    #[test]
+    fn whole_ones_are_valid() {
+        assert_eq!(check(Some(Outcome::Ok(None)), BOTH, 2), [""; 0]);
+        assert_eq!(check(Some(Outcome::Fail), &[], 2), [""; 0]);
+        assert_eq!(check(None, BOTH, 2), [""; 0]);
+        assert_eq!(check(None, &[], 2), [""; 0]);
+    }
+
+    #[test]
+    fn each_violation_is_found() {
+        assert_eq!(
+            check(Some(Outcome::Ok(None)), &BOTH[..1], 2),
+            ["lost: 2 was acknowledged for t-1 and is not there"]
+        );
+        assert_eq!(
+            check(Some(Outcome::Fail), &BOTH[..1], 2),
+            ["aborted read: the transaction of 1 was aborted, and t-0 shows it"]
+        );
+        assert_eq!(check(None, &BOTH[..1], 2), ["torn: 1 is seen, 2 of the same transaction is not in t-1"]);
+        assert_eq!(
+            check(None, &[(0, 0, 1), (0, 1, 1), (1, 0, 2)], 2),
+            ["duplicate: 1 is at offsets [0, 1] of t-0"]
+        );
+        assert_eq!(check(None, &[(0, 0, 7)], 2), ["unknown record: nobody sent 7 to t-0"]);
+        assert_eq!(check(None, &[], 3), ["hanging: t-0 ends at 3, readers of what is committed see 2"]);
+    }
+}

@@ -130,6 +130,31 @@ pub enum Violation {
         /// What it had to be at least.
         at_least: i64,
     },
+    /// A `read_committed` reader saw a record of an aborted transaction.
+    AbortedRead {
+        /// Where.
+        partition: Partition,
+        /// What.
+        value: Value,
+    },
+    /// Of one transaction one record is seen and another is not.
+    Torn {
+        /// Where a record is missing.
+        partition: Partition,
+        /// What is seen.
+        seen: Value,
+        /// What is not.
+        missing: Value,
+    },
+    /// A transaction that nobody ended holds readers back.
+    Hanging {
+        /// Where.
+        partition: Partition,
+        /// How far `read_committed` readers see.
+        stable: i64,
+        /// How far others do.
+        end: i64,
+    },
     /// A subscriber never got an acknowledged message.
     NotDelivered {
         /// Subscriber.
@@ -237,6 +262,15 @@ impl fmt::Display for Violation {
                 "group offset lost: {group} had {at_least} for {partition} acknowledged and was told {}",
                 Shown(told)
             ),
+            Self::AbortedRead { partition, value } => {
+                write!(f, "aborted read: the transaction of {value} was aborted, and {partition} shows it")
+            }
+            Self::Torn { partition, seen, missing } => {
+                write!(f, "torn: {seen} is seen, {missing} of the same transaction is not in {partition}")
+            }
+            Self::Hanging { partition, stable, end } => {
+                write!(f, "hanging: {partition} ends at {end}, readers of what is committed see {stable}")
+            }
             Self::NotDelivered { subscriber, topic, value, qos } => {
                 write!(f, "not delivered: {subscriber} never got {value} of {topic} at QoS {qos}")
             }

@@ -5,6 +5,7 @@
 
 mod publisher;
 mod subscriber;
+mod transactor;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use client::{Consumer, ConsumerConfig, Producer, ProducerConfig, ProducerRecord, TopicPartition};
 use testkit::history::{
     Delivery, FinalRead, MqttEnd, Partition, Process, Recorder, Send, Value, check_log, check_mqtt,
+    check_transactions,
 };
 use testkit::node::Node;
 
@@ -92,6 +94,10 @@ fn nothing_acknowledged_is_lost_doubled_or_reordered_over_kills() {
         let task = runtime.spawn(produce(drivers.clone(), process, acks, idempotent));
         tasks.push((format!("Kafka producer {process}, acks={acks}, idempotent: {idempotent}"), task));
     }
+    for process in 40..43 {
+        let task = runtime.spawn(transactor::run(drivers.clone(), process));
+        tasks.push((format!("transactional producer {process}"), task));
+    }
     let mut moments = Moments(seed);
     for _ in 0..kills {
         std::thread::sleep(Duration::from_millis(30 + moments.next(400)));
@@ -100,7 +106,7 @@ fn nothing_acknowledged_is_lost_doubled_or_reordered_over_kills() {
     }
     std::thread::sleep(Duration::from_millis(500));
     drivers.stop.store(true, Ordering::Relaxed);
-    let (finals, end) = runtime.block_on(async {
+    let (finals, end, transacted, ends) = runtime.block_on(async {
         for (name, task) in tasks {
             let ended = tokio::time::timeout(PATIENCE, task).await;
             ended.unwrap_or_else(|_| panic!("{name} does not end")).unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -112,14 +118,23 @@ fn nothing_acknowledged_is_lost_doubled_or_reordered_over_kills() {
         for index in 0..KAFKA_PARTITIONS {
             finals.push(read_all(drivers.kafka, Partition::new(KAFKA_TOPIC, index)).await);
         }
-        (finals, MqttEnd { subscribers: vec![subscriber], retained })
+        let (mut transacted, mut ends) = (Vec::new(), Vec::new());
+        for index in 0..transactor::PARTITIONS {
+            let partition = Partition::new(transactor::TOPIC, index);
+            transacted.push(read_all(drivers.kafka, partition.clone()).await);
+            ends.push((partition.clone(), end_of(drivers.kafka, &partition).await));
+        }
+        (finals, MqttEnd { subscribers: vec![subscriber], retained }, transacted, ends)
     });
     let history = drivers.recorder.history();
     let log = check_log(&history, &finals);
     let mqtt = check_mqtt(&history, &end);
-    println!("log: {log}\nmqtt: {mqtt}");
+    let transactions = check_transactions(&history, &transacted, &ends);
+    println!("log: {log}\nmqtt: {mqtt}\ntransactions: {transactions}");
     assert!(log.is_valid(), "seed {seed}: log: {log}");
     assert!(mqtt.is_valid(), "seed {seed}: mqtt: {mqtt}");
+    assert!(transactions.is_valid(), "seed {seed}: transactions: {transactions}");
+    assert!(transactions.acknowledged > 20, "hardly any transaction was committed");
     assert!(log.acknowledged > 100 && mqtt.acknowledged > 100, "hardly anything happened");
     let (status, said) = node.terminate().expect("stops");
     assert!(status.success(), "{status}: {said}");
@@ -128,8 +143,9 @@ fn nothing_acknowledged_is_lost_doubled_or_reordered_over_kills() {
 async fn create_topic(drivers: &Drivers) {
     let admin = client::Admin::new(client::AdminConfig::new(&drivers.kafka.to_string()).expect("config"))
         .expect("admin");
-    let topics = [(MQTT_TOPIC, 1), (KAFKA_TOPIC, KAFKA_PARTITIONS)]
-        .map(|(name, n)| client::admin::NewTopic::new(name, Some(n), Some(1)));
+    let topics =
+        [(MQTT_TOPIC, 1), (KAFKA_TOPIC, KAFKA_PARTITIONS), (transactor::TOPIC, transactor::PARTITIONS)]
+            .map(|(name, n)| client::admin::NewTopic::new(name, Some(n), Some(1)));
     let created =
         admin.create_topics(&topics, client::admin::CreateTopicsOptions::default()).await.expect("created");
     assert!(created.iter().all(|(_, outcome)| outcome.is_ok()), "{created:?}");
@@ -180,6 +196,14 @@ async fn produce(drivers: Drivers, process: Process, acks: &str, idempotent: boo
     producer.close(PATIENCE).await;
 }
 
+/// Where a partition ends for readers who do not mind open transactions.
+async fn end_of(kafka: SocketAddr, partition: &Partition) -> i64 {
+    let config = ConsumerConfig::new(&kafka.to_string(), None).expect("config");
+    let mut consumer = Consumer::new(config).expect("consumer");
+    let of = TopicPartition::new(partition.topic.clone(), partition.index);
+    consumer.end_offsets(std::slice::from_ref(&of)).await.expect("end")[&of]
+}
+
 /// Everything a partition holds.
 async fn read_all(kafka: SocketAddr, partition: Partition) -> FinalRead {
     let mut config = ConsumerConfig::new(&kafka.to_string(), None).expect("config");
@@ -193,7 +217,8 @@ async fn read_all(kafka: SocketAddr, partition: Partition) -> FinalRead {
     consumer.seek_to_beginning(&all).expect("sought");
     let mut records = Vec::new();
     let deadline = tokio::time::Instant::now() + PATIENCE;
-    while records.last().map_or(log_start, |(offset, _)| offset + 1) < log_end {
+    // (Behind the last record may stand a transaction's marker.)
+    while consumer.position(&of).await.expect("position") < log_end {
         assert!(
             tokio::time::Instant::now() < deadline,
             "{partition}: read up to {:?} of {log_end}",
