@@ -210,6 +210,103 @@ def librdkafka_admin():
     until(lambda: topic not in ad.list_topics(timeout=WAIT).topics, "the topic to go")
 
 
+# ---- transactions: the protocol of before KIP-890, which librdkafka and aiokafka speak
+
+def committed(topic, n):
+    return sorted(m.value() for m in read(topic, n, **{"isolation.level": "read_committed"}))
+
+
+@test
+def librdkafka_transactions_commit_abort_and_fence():
+    topic, tid = create(name("txn"), 2), name("tid")
+    pr = ck.Producer({"bootstrap.servers": a.kafka, "transactional.id": tid})
+    pr.init_transactions(WAIT)
+    for round in range(6):
+        pr.begin_transaction()
+        for i in range(10):
+            pr.produce(topic, b"%d.%d" % (round, i), partition=i % 2)
+        if round % 2 == 0:
+            pr.commit_transaction(WAIT)
+        else:
+            pr.flush(WAIT)
+            pr.abort_transaction(WAIT)
+    equal(committed(topic, 30), sorted(b"%d.%d" % (r, i) for r in (0, 2, 4) for i in range(10)))
+    pr.begin_transaction()
+    pr.produce(topic, b"zombie")
+    pr.flush(WAIT)
+    successor = ck.Producer({"bootstrap.servers": a.kafka, "transactional.id": tid})
+    successor.init_transactions(WAIT)
+    try:
+        pr.commit_transaction(WAIT)
+        raise AssertionError("a fenced producer committed")
+    except ck.KafkaException as error:
+        assert error.args[0].fatal(), error
+    successor.begin_transaction()
+    successor.produce(topic, b"new")
+    successor.commit_transaction(WAIT)
+    assert b"zombie" not in committed(topic, 31)
+
+
+@test
+def librdkafka_consumes_transforms_and_produces_once():
+    source, target, group, tid = create(name("in")), create(name("out")), name("g"), name("tid")
+    plain = ck.Producer({"bootstrap.servers": a.kafka})
+    for i in range(100):
+        plain.produce(source, b"%d" % i)
+    plain.flush(WAIT)
+    done, life = 0, 0
+    while done < 100:
+        life += 1
+        pr = ck.Producer({"bootstrap.servers": a.kafka, "transactional.id": tid})
+        pr.init_transactions(WAIT)
+        c = ck.Consumer({"bootstrap.servers": a.kafka, "group.id": group, "auto.offset.reset": "earliest",
+                         "enable.auto.commit": False, "isolation.level": "read_committed"})
+        c.subscribe([source])
+        while done < 100:
+            records = c.consume(20, 5)
+            if not records:
+                continue
+            pr.begin_transaction()
+            for m in records:
+                pr.produce(target, m.value())
+            pr.send_offsets_to_transaction(c.position(c.assignment()), c.consumer_group_metadata(), WAIT)
+            if life == 1 and done >= 40:
+                pr.abort_transaction(WAIT)
+                break
+            pr.commit_transaction(WAIT)
+            done += len(records)
+        c.close()
+    equal(committed(target, 100), sorted(b"%d" % i for i in range(100)))
+
+
+@test
+def aiokafka_transactions():
+    topic, group = create(name("aiotxn")), name("g")
+
+    async def go():
+        pr = aiokafka.AIOKafkaProducer(bootstrap_servers=a.kafka, transactional_id=name("tid"))
+        await pr.start()
+        async with pr.transaction():
+            await pr.send_and_wait(topic, b"kept")
+            await pr.send_offsets_to_transaction({aiokafka.TopicPartition(topic, 0): 7}, group)
+        try:
+            async with pr.transaction():
+                await pr.send_and_wait(topic, b"dropped")
+                raise ValueError
+        except ValueError:
+            pass
+        await pr.stop()
+        c = aiokafka.AIOKafkaConsumer(bootstrap_servers=a.kafka, group_id=group, isolation_level="read_committed",
+                                      auto_offset_reset="earliest")
+        c.assign([aiokafka.TopicPartition(topic, 0)])
+        await c.start()
+        equal(await c.committed(aiokafka.TopicPartition(topic, 0)), 7)
+        await c.stop()
+
+    asyncio.run(go())
+    equal(committed(topic, 1), [b"kept"])
+
+
 # ---- kafka-python (pure Python) and aiokafka: other versions of the same APIs
 
 @test
