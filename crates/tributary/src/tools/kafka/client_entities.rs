@@ -64,7 +64,7 @@ impl ClientEntities {
         let names = || changes.add.iter().map(|(name, _)| name).chain(&changes.delete);
         let unknown: Vec<&str> = names()
             .map(String::as_str)
-            .filter(|name| !known.contains(name) && !(users_alone && is_scram(name)))
+            .filter(|name| !(known.contains(name) || users_alone && is_scram(name)))
             .collect();
         if !unknown.is_empty() {
             let what = match (self.has("ips"), users_alone) {
