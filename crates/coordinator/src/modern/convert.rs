@@ -205,6 +205,15 @@ pub(super) fn may_downgrade(
         && group.members.values().all(|member| member.is_classic() || leaving.contains(member.id.as_str()))
 }
 
+/// What a member may be using: what it was given and what it has not yet said to have given up.
+fn in_use(current: &CurrentAssignment) -> Assignment {
+    let mut in_use = super::member::plain(&current.assigned);
+    for (topic, partitions) in super::member::plain(&current.pending_revocation) {
+        in_use.entry(topic).or_default().extend(partitions);
+    }
+    in_use
+}
+
 /// Turns a consumer group into a classic one. It rebalances, unless a static member has just joined a settled group.
 pub(super) fn downgrade(
     group: &ModernGroup,
@@ -220,14 +229,21 @@ pub(super) fn downgrade(
     for id in group.members.keys() {
         super::leave::cancel_timers(&group.id, id, cx);
     }
+    // Targets that not everybody has reached yet must not be handed out as assignments: the group rebalances, and
+    // until then each member counts as the user of what it may still hold.
+    let settled = joining.is_some() && group.state() == ModernState::Stable;
     let mut classic = ClassicGroup::new(group.id.clone(), cx.now.wall_ms);
     classic.state = ClassicState::Stable;
     classic.generation = group.epoch;
     let mut assignments = BTreeMap::new();
     for member in group.members.values().filter(|member| !leaving.contains(member.id.as_str())) {
         let Some(side) = &member.metadata.classic else { continue };
-        let target = group.target.get(&member.id).cloned().unwrap_or_default();
-        assignments.insert(member.id.clone(), target);
+        let assignment = if settled {
+            group.target.get(&member.id).map(|target| Assignment::clone(target)).unwrap_or_default()
+        } else {
+            in_use(&member.current)
+        };
+        assignments.insert(member.id.clone(), assignment);
         classic.add(
             Member {
                 id: member.id.clone(),
@@ -255,16 +271,15 @@ pub(super) fn downgrade(
         }
     }
     classic.touch_all(cx);
-    // Targets that not everybody has reached yet must not be handed out as assignments. A record without a leader
-    // says so to whoever loads the group.
-    let record = if joining.is_none() || group.state() != ModernState::Stable {
+    let record = if settled {
+        group_record(&classic, None)
+    } else {
+        // A record without a leader tells whoever loads the group to rebalance, too.
         let leader = classic.leader.take();
         let record = group_record(&classic, None);
         classic.leader = leader;
         classic.prepare_rebalance(cx);
         record
-    } else {
-        group_record(&classic, None)
     };
     cx.record(record, Effect::Downgraded(Box::new(classic)));
 }
