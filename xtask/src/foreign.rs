@@ -12,6 +12,14 @@ use crate::{command, root};
 /// Where scripts, lock files and sources of foreign clients stand.
 const SOURCES: &str = "crates/tributary/tests/foreign";
 
+/// A broker with access control, and whose clients without a name may do everything.
+const ACCESS_CONTROL: &[&str] = &[
+    "--set",
+    "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "--set",
+    "super.users=User:ANONYMOUS",
+];
+
 /// Tests that need foreign clients, in order.
 pub const STAGES: &[crate::test::Stage] = &[
     ("mission flow in every mix", |foreign| {
@@ -34,7 +42,7 @@ pub const STAGES: &[crate::test::Stage] = &[
         let real = RealKafka::start()?;
         python3("kafka_tools.py", &["--bootstrap", &real.bootstrap, "--ours", &ours])?;
         drop(real);
-        let node = Node::start()?;
+        let node = Node::start_with(ACCESS_CONTROL)?;
         python3("kafka_tools.py", &["--bootstrap", &node.kafka, "--ours", &ours])
     }),
     ("kafka client against Kafka and ours", |_| {
@@ -230,8 +238,7 @@ impl RealKafka {
             .arg(Foreign::source("real_kafka.py"))
             .arg("run")
             // So that there are rules to add, list and remove.
-            .args(["--set", "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer"])
-            .args(["--set", "super.users=User:ANONYMOUS"])
+            .args(ACCESS_CONTROL)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -268,11 +275,16 @@ struct Node {
 
 impl Node {
     fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    fn start_with(args: &[&str]) -> Result<Self> {
         let binary = build_tributary()?;
         let data = std::env::temp_dir().join(format!("tributary-test-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&data);
         let mut child = Command::new(&binary)
             .args(["serve", "--console", "off", "--mqtt", "127.0.0.1:0", "--kafka", "127.0.0.1:0"])
+            .args(args)
             .arg("--data")
             .arg(&data)
             .stdin(Stdio::null())

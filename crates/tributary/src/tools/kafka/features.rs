@@ -9,7 +9,8 @@ use super::argparse::{Arg, Command, Group, NotParsed, Parsed, Parser, Takes};
 use super::feature_levels::{self, FEATURES, METADATA_VERSION};
 use super::run::{self, Failure, Stop};
 
-const TERSE: &str = "org.apache.kafka.tools.TerseException";
+/// Exception whose message is all that is told.
+pub(super) const TERSE: &str = "org.apache.kafka.tools.TerseException";
 
 const FEATURE: &[&str] = &["--feature"];
 const DRY_RUN: &[&str] = &["--dry-run"];

@@ -107,7 +107,7 @@ pub fn main(args: &[String]) -> ExitCode {
         }
     });
     run::finish(outcome, &[], |failure| match failure.exception.as_str() {
-        TERSE => eprintln!("{}", failure.message),
+        TERSE | features::TERSE => eprintln!("{}", failure.message),
         _ => eprintln!("Exception in thread \"main\" {failure}"),
     })
 }

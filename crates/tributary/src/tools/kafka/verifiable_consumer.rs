@@ -27,7 +27,6 @@ const PARSER: Parser = Parser {
             "The server(s) to connect to. Comma-separated list of Kafka brokers in the form HOST1:PORT1,HOST2:PORT2,...",
         )
         .metavar("HOST1:PORT1[,HOST2:PORT2[...]]")
-        .required()
         .group(0),
         Arg::text(&["--topic"], "Consumes messages from this topic.").required(),
         Arg::text(&["--group-protocol"], "Group protocol (must be one of CLASSIC, CONSUMER)")
@@ -229,6 +228,7 @@ async fn consume(parsed: &Parsed) -> Result<(), Stop> {
             Ok(code)
         }
     };
+    let asked_to_stop = matches!(outcome, Ok(code) if code != 0);
     let closed = consumer.close(CLOSE_TIMEOUT).await.map_err(Failure::from);
     let failure = outcome.as_ref().err().or(closed.as_ref().err());
     if let Some(failure) = failure {
@@ -238,6 +238,10 @@ async fn consume(parsed: &Parsed) -> Result<(), Stop> {
         );
     }
     verifiable::print("shutdown_complete", Nothing {})?;
+    if !asked_to_stop {
+        // The original's hook for the end of the process says so also when it ends by itself.
+        verifiable::print("shutdown_requested", Nothing {})?;
+    }
     match outcome {
         Ok(0) | Err(_) => Ok(()),
         Ok(code) => Err(Stop::Exit(code)),

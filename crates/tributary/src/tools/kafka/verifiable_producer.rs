@@ -27,7 +27,6 @@ const PARSER: Parser = Parser {
              HOST1:PORT1,HOST2:PORT2,...",
         )
         .metavar("HOST1:PORT1[,HOST2:PORT2[...]]")
-        .required()
         .group(0),
         Arg::text(&["--topic"], "Produce messages to this topic.").required(),
         Arg::of(
@@ -89,9 +88,9 @@ const PARSER: Parser = Parser {
 struct Sent<'a> {
     key: Option<&'a str>,
     value: &'a str,
+    offset: i64,
     topic: &'a str,
     partition: i32,
-    offset: i64,
 }
 
 #[derive(Serialize)]
