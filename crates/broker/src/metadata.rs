@@ -33,6 +33,8 @@ pub(crate) struct Metadata {
     refused: BTreeMap<TopicPartition, LogError>,
     state: ArcSwap<State>,
     topics: watch::Sender<Arc<TopicImage>>,
+    /// Counts changes of rights and users.
+    access: watch::Sender<u64>,
     /// Held from the decision to the publication of a change.
     changing: Mutex<()>,
 }
@@ -61,6 +63,7 @@ impl Metadata {
             refused,
             state: ArcSwap::from_pointee(State { image: Image::default(), properties: properties.clone() }),
             topics,
+            access: watch::channel(0).0,
             changing: Mutex::new(()),
         };
         metadata.delete_strays(&image);
@@ -82,6 +85,11 @@ impl Metadata {
     /// The topics, for the door.
     pub(crate) fn topics(&self) -> watch::Receiver<Arc<TopicImage>> {
         self.topics.subscribe()
+    }
+
+    /// Told of each change of rights and users, once it is in force.
+    pub(crate) fn access_changes(&self) -> watch::Receiver<u64> {
+        self.access.subscribe()
     }
 
     /// Makes one change: `decide` sees the newest state and answers the records that carry the change out and
@@ -175,6 +183,9 @@ impl Metadata {
         }
         let topics = topic_image(image);
         self.state.store(Arc::new(State { image: image.clone(), properties }));
+        if !Arc::ptr_eq(&before.image.acls, &image.acls) || !Arc::ptr_eq(&before.image.scram, &image.scram) {
+            self.access.send_modify(|number| *number += 1);
+        }
         self.topics.send_if_modified(|current| {
             let changed = current.topics != topics.topics;
             if changed {

@@ -1,7 +1,9 @@
 //! The broker as its handlers see it.
 
+use std::num::NonZeroU32;
 use std::sync::{Arc, OnceLock};
 
+use client::security::scram::{ScramMechanism, ScramSecret};
 use kafka_codec::Uuid;
 use meta::MetaError;
 use meta::acl::{AclOperation, Authorizer, Resource, ResourceType};
@@ -131,6 +133,27 @@ impl client::door::Access for Node {
         }
         let host = host.to_canonical().to_string();
         self.authorizer.allows(&self.state().image.acls, principal, &host, operation, Resource { kind, name })
+    }
+
+    fn is_enforced(&self) -> bool {
+        self.authorizer.enabled
+    }
+
+    fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.metadata.access_changes()
+    }
+
+    fn scram_secret(&self, user: &str, mechanism: ScramMechanism) -> Option<ScramSecret> {
+        let ours = meta::scram::ScramMechanism::from_code(mechanism.code())?;
+        let state = self.state();
+        let kept = state.image.scram.get(&(user.to_owned(), ours))?;
+        Some(ScramSecret {
+            mechanism,
+            salt: kept.salt.to_vec(),
+            iterations: u32::try_from(kept.iterations).ok().and_then(NonZeroU32::new)?,
+            stored_key: kept.stored_key.to_vec(),
+            server_key: kept.server_key.to_vec(),
+        })
     }
 }
 

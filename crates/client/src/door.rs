@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use kafka_codec::acl::{AclOperation, ResourceType};
+pub use kafka_codec::acl::{AclOperation, CLUSTER_NAME, ResourceType};
 use tokio::sync::watch;
+
+use crate::security::scram::{ScramMechanism, ScramSecret};
 
 /// One partition of one topic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -187,7 +189,6 @@ pub enum DoorError {
     Storage(String),
 }
 
-/// The commit log as everything above it sees it.
 /// Who may do what: the one answer for every front end. It holds at once, also for connections that are there.
 pub trait Access: Send + Sync + 'static {
     /// Whether `principal` (`User:alice`), connected from `host`, may do `operation` to the resource of that name.
@@ -200,6 +201,15 @@ pub trait Access: Send + Sync + 'static {
         resource: ResourceType,
         name: &str,
     ) -> bool;
+
+    /// Whether an authorizer is configured: without one everybody may everything.
+    fn is_enforced(&self) -> bool;
+
+    /// Numbers of what answers rest on: a new one comes with each change of a right or of a user.
+    fn changes(&self) -> watch::Receiver<u64>;
+
+    /// What is kept of a user's password.
+    fn scram_secret(&self, user: &str, mechanism: ScramMechanism) -> Option<ScramSecret>;
 }
 
 /// What everything above the commit log asks of it.

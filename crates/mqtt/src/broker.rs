@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use mqtt_codec::{PropertiesBuf, ReasonCode};
 
+use crate::auth::{Access, Rights};
 use crate::config::{AckLevel, MqttConfig, RouteKey};
 use crate::deliver::{Hub, Partition, QueueLimits};
 use crate::mapping;
@@ -48,7 +49,7 @@ impl std::fmt::Debug for Broker {
 #[derive(Clone, Debug)]
 pub(crate) struct Located {
     pub(crate) partition: Arc<Partition>,
-    target: Target,
+    pub(crate) target: Target,
 }
 
 impl Located {
@@ -159,6 +160,16 @@ impl Broker {
             Ok(())
         }
         .boxed()
+    }
+
+    /// Whether the listener's rules and the log let a client publish this on its own account (a will).
+    pub(crate) fn may_publish(&self, rights: &mut Rights, publication: &Publication) -> bool {
+        if !rights.allow(Access::Write, &publication.topic) {
+            return false;
+        }
+        let Some(kafka) = &mut rights.kafka else { return true };
+        let Ok(topic) = std::str::from_utf8(&publication.topic) else { return false };
+        kafka.may_write(&self.hub.routes.target(topic).topic)
     }
 
     /// Whether one more retained message is allowed.

@@ -145,16 +145,23 @@ impl Routes {
             image.topics.iter().filter(|t| is_routed(t)).for_each(found);
             return;
         }
-        let mut names: Vec<Cow<'_, str>> = vec![Cow::Borrowed(&*self.overflow)];
-        names.extend(default_topic(filter));
-        for r in &self.explicit {
-            if overlap(&r.filter, filter) {
-                names.push(Cow::Borrowed(&*r.topic));
-            }
-        }
+        let mut names = self.named(filter);
+        names.push(Cow::Borrowed(&*self.overflow));
         names.sort_unstable();
         names.dedup();
         names.iter().filter_map(|n| image.get(n)).filter(|t| is_routed(t)).for_each(found);
+    }
+
+    /// The Kafka topics that the routes name for what matches a filter whose first level is literal; the overflow topic
+    /// only where no other is.
+    pub(crate) fn named<'f>(&'f self, filter: &'f str) -> Vec<Cow<'f, str>> {
+        let explicit = self.explicit.iter().filter(|r| overlap(&r.filter, filter));
+        let mut names: Vec<Cow<'_, str>> = explicit.map(|r| Cow::Borrowed(&*r.topic)).collect();
+        names.extend(default_topic(filter));
+        if names.is_empty() {
+            names.push(Cow::Borrowed(&*self.overflow));
+        }
+        names
     }
 
     /// Whether [`Routes::followed`] of this filter would name this topic.

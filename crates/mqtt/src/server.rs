@@ -9,6 +9,7 @@ use client::door::{Door, TopicPartition};
 use mqtt_codec::ReasonCode;
 use tokio::sync::watch;
 
+use crate::auth::{Login, Outcome};
 use crate::broker::Broker;
 use crate::deliver::{Hub, QueueLimits};
 use crate::mapping;
@@ -47,8 +48,9 @@ impl Server {
         let started = Instant::now();
         check(&config)?;
         let routes = Routes::new(&config.routes, &config.auto_create)?;
-        let bound: Vec<_> =
-            config.listeners.iter().cloned().map(Listener::bind).collect::<Result<_, MqttError>>()?;
+        let access = door.access();
+        let bind = |listener: &ListenerConfig| Listener::bind(listener.clone(), access.clone());
+        let bound: Vec<_> = config.listeners.iter().map(bind).collect::<Result<_, MqttError>>()?;
 
         let (session_partitions, retained_partitions) =
             store::ensure_topics(&*door, config.internal_partitions).await?;
@@ -85,6 +87,9 @@ impl Server {
         hub.spawn(hub.clone().watch_topics());
         hub.spawn(broker.clone().run_timers());
         hub.spawn(broker.clone().checkpoint_shares());
+        if let Some(access) = access {
+            hub.spawn(watch_users(broker.clone(), access.changes()));
+        }
         if let Some(interval) = broker.config.sys_interval {
             hub.spawn(crate::sys::run(broker.clone(), interval));
         }
@@ -135,7 +140,7 @@ impl MqttHandle {
         }
         let broker = self.broker.clone();
         // Every password is hashed once more.
-        let _ = tokio::task::spawn_blocking(move || disconnect_unaccepted(&broker)).await;
+        let _ = tokio::task::spawn_blocking(move || disconnect_unaccepted(&broker, |_| true)).await;
         Ok(())
     }
 
@@ -189,13 +194,24 @@ fn kick(live: &mut Live, reason: ReasonCode) {
     let _ = kick.send(reason);
 }
 
-/// Ends the connections of clients that would not be accepted now.
-fn disconnect_unaccepted(broker: &Broker) {
+/// Ends, at each change of the log's users, the connections of those it has no more.
+async fn watch_users(broker: Arc<Broker>, mut changes: watch::Receiver<u64>) {
+    while changes.changed().await.is_ok() {
+        let broker = broker.clone();
+        let of_the_log = |login: &Login| login.is_of_the_log(&login.listener.security.load());
+        let ended = tokio::task::spawn_blocking(move || disconnect_unaccepted(&broker, of_the_log));
+        let _ = ended.await;
+    }
+}
+
+/// Ends the connections of clients that would not be accepted now, as far as `concerned` says.
+fn disconnect_unaccepted(broker: &Broker, concerned: impl Fn(&Login) -> bool) {
     for seat in broker.registry.all() {
         // One that is connecting at this moment may have been asked by the old rules.
         let mut state = seat.state.blocking_lock();
         if let Some(live) = &mut state.live
-            && !live.login.is_accepted(&live.login.listener.security.load())
+            && concerned(&live.login)
+            && live.login.check(&live.login.listener.security.load()) == Outcome::Refused
         {
             kick(live, ReasonCode::AdministrativeAction);
         }

@@ -1,15 +1,17 @@
 //! A door into memory, for tests and examples: atomic appends, tails, restarts by keeping the store, and
 //! switches for faults and latency.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use client::door::{
-    Ack, Chunk, Door, DoorError, NewTopic, Record, StartAt, StoredRecord, Tail, TopicImage, TopicInfo,
-    TopicPartition,
+    Access, Ack, AclOperation, Chunk, Door, DoorError, NewTopic, Record, ResourceType, StartAt, StoredRecord,
+    Tail, TopicImage, TopicInfo, TopicPartition,
 };
+use client::security::scram::{ScramMechanism, ScramSecret};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -173,6 +175,71 @@ pub struct Faults {
     pub appends: AtomicU64,
 }
 
+/// Rights and users that a test gives and takes, as `kafka-acls` and `kafka-configs` do.
+#[derive(Debug)]
+pub struct MemoryAccess {
+    rights: Mutex<HashSet<(String, AclOperation, String)>>,
+    users: Mutex<HashMap<(String, i8), ScramSecret>>,
+    changes: watch::Sender<u64>,
+}
+
+impl Default for MemoryAccess {
+    fn default() -> Self {
+        Self { rights: Mutex::default(), users: Mutex::default(), changes: watch::channel(0).0 }
+    }
+}
+
+impl MemoryAccess {
+    /// Gives a user (or `ANONYMOUS`) a right.
+    pub fn give(&self, user: &str, operation: AclOperation, name: &str) {
+        self.rights.lock().insert((format!("User:{user}"), operation, name.to_owned()));
+        self.changes.send_modify(|n| *n += 1);
+    }
+
+    /// Takes it away.
+    pub fn take(&self, user: &str, operation: AclOperation, name: &str) {
+        self.rights.lock().remove(&(format!("User:{user}"), operation, name.to_owned()));
+        self.changes.send_modify(|n| *n += 1);
+    }
+
+    /// Makes a user, or changes the password.
+    pub fn set_user(&self, user: &str, secret: ScramSecret) {
+        self.users.lock().insert((user.to_owned(), secret.mechanism.code()), secret);
+        self.changes.send_modify(|n| *n += 1);
+    }
+
+    /// Removes a user.
+    pub fn remove_user(&self, user: &str) {
+        self.users.lock().retain(|(name, _), _| name != user);
+        self.changes.send_modify(|n| *n += 1);
+    }
+}
+
+impl Access for MemoryAccess {
+    fn allows(
+        &self,
+        principal: &str,
+        _host: IpAddr,
+        operation: AclOperation,
+        _resource: ResourceType,
+        name: &str,
+    ) -> bool {
+        self.rights.lock().contains(&(principal.to_owned(), operation, name.to_owned()))
+    }
+
+    fn is_enforced(&self) -> bool {
+        true
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn scram_secret(&self, user: &str, mechanism: ScramMechanism) -> Option<ScramSecret> {
+        self.users.lock().get(&(user.to_owned(), mechanism.code())).cloned()
+    }
+}
+
 /// A [`Door`] onto a [`Store`]. Dropping it and opening another one on the same store is a restart.
 #[derive(Clone, Debug)]
 pub struct MemoryDoor {
@@ -180,13 +247,20 @@ pub struct MemoryDoor {
     /// The switches.
     pub faults: Arc<Faults>,
     killed: watch::Sender<bool>,
+    access: Option<Arc<MemoryAccess>>,
 }
 
 impl MemoryDoor {
     /// Opens a store.
     pub fn open(store: Arc<Store>) -> Self {
         let faults = Faults { appends_until_kill: AtomicI64::new(-1), ..Faults::default() };
-        Self { store, faults: Arc::new(faults), killed: watch::channel(false).0 }
+        Self { store, faults: Arc::new(faults), killed: watch::channel(false).0, access: None }
+    }
+
+    /// The door with an authorizer behind it.
+    #[must_use]
+    pub fn with_access(self, access: Arc<MemoryAccess>) -> Self {
+        Self { access: Some(access), ..self }
     }
 
     /// What lies behind the door.
@@ -260,6 +334,10 @@ fn now_ms() -> i64 {
 }
 
 impl Door for MemoryDoor {
+    fn access(&self) -> Option<Arc<dyn Access>> {
+        self.access.clone().map(|access| access as Arc<dyn Access>)
+    }
+
     fn topics(&self) -> watch::Receiver<Arc<TopicImage>> {
         self.store.image.subscribe()
     }

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use client::door::{Record, TopicPartition};
+
+use crate::auth::{Login, Rights};
 use crate::broker::Broker;
 use crate::deliver::Cursor;
 use crate::message::now_ms;
 use crate::session::record::Key;
 use crate::session::store::SessionStore;
-use crate::session::{Seat, Session};
+use crate::session::{Seat, Session, Will};
 
 /// How a connection ended, as far as its session is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +75,7 @@ impl Broker {
                 let parts = if ends { SessionStore::end(&session) } else { vec![self.store.base(&session)] };
                 self.store.records(&session.client_id, parts)
             };
-            let stored = self.publish_until_stored(&will.publication, parts).await;
+            let stored = self.publish_will(&session, &will, parts).await;
             session.stored &= !(ends && stored);
         }
         if ends {
@@ -117,8 +120,24 @@ impl Broker {
                 }
                 self.store.records(&session.client_id, vec![self.store.base(session)])
             };
-            self.publish_until_stored(&will.publication, parts).await;
+            self.publish_will(session, &will, parts).await;
         }
+    }
+
+    /// Publishes a will, if its client still has the right to; answers whether `with` is in the log.
+    async fn publish_will(
+        self: &Arc<Self>,
+        session: &Session,
+        will: &Will,
+        with: impl Fn() -> Vec<(TopicPartition, Record)>,
+    ) -> bool {
+        let may = |login: Arc<Login>| self.may_publish(&mut Rights::new(login), &will.publication);
+        if session.login.clone().is_none_or(may) {
+            return self.publish_until_stored(&will.publication, with).await;
+        }
+        tracing::info!(client = %show(&session.client_id), "a will is not published: the right to has gone");
+        let records = with();
+        records.is_empty() || self.hub.door.append_atomic(records).await.is_ok()
     }
 
     /// Writes the cursors of share groups that moved, for ever.

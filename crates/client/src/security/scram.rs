@@ -61,6 +61,14 @@ impl ScramMechanism {
         hmac::sign(&hmac::Key::new(self.hmac(), key), message)
     }
 
+    fn hash(self, data: &[u8]) -> Vec<u8> {
+        let algorithm = match self {
+            Self::Sha256 => &digest::SHA256,
+            Self::Sha512 => &digest::SHA512,
+        };
+        digest::digest(algorithm, data).as_ref().to_vec()
+    }
+
     /// A password, salted: what a server can be given instead of it.
     pub fn salted_password(self, password: &[u8], salt: &[u8], iterations: NonZeroU32) -> Vec<u8> {
         let (algorithm, size) = match self {
@@ -71,6 +79,66 @@ impl ScramMechanism {
         pbkdf2::derive(algorithm, iterations, salt, password, &mut salted);
         salted
     }
+}
+
+/// What a server keeps of a user's password: enough to check it, not enough to log in with it elsewhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ScramSecret {
+    /// Mechanism that the keys are of.
+    pub mechanism: ScramMechanism,
+    /// Salt.
+    pub salt: Vec<u8>,
+    /// Iterations of the salting.
+    pub iterations: NonZeroU32,
+    /// Hash of the client's key.
+    pub stored_key: Vec<u8>,
+    /// The server's key.
+    pub server_key: Vec<u8>,
+}
+
+impl fmt::Debug for ScramSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScramSecret")
+            .field("mechanism", &self.mechanism)
+            .field("iterations", &self.iterations)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ScramSecret {
+    /// The secret of a password.
+    pub fn new(mechanism: ScramMechanism, password: &[u8], salt: Vec<u8>, iterations: NonZeroU32) -> Self {
+        let salted = mechanism.salted_password(password, &salt, iterations);
+        let client_key = mechanism.sign(&salted, b"Client Key");
+        let server_key = mechanism.sign(&salted, b"Server Key").as_ref().to_vec();
+        Self { mechanism, stored_key: mechanism.hash(client_key.as_ref()), server_key, salt, iterations }
+    }
+
+    /// Whether this is the password; takes the same time however wrong it is.
+    pub fn matches(&self, password: &[u8]) -> bool {
+        let other = Self::new(self.mechanism, password, self.salt.clone(), self.iterations);
+        is_same(&other.stored_key, &self.stored_key)
+    }
+
+    /// Signs with the stored key what a client has to have signed.
+    pub fn client_signature(&self, message: &[u8]) -> Vec<u8> {
+        self.mechanism.sign(&self.stored_key, message).as_ref().to_vec()
+    }
+
+    /// Signs with the server's key what proves the server.
+    pub fn server_signature(&self, message: &[u8]) -> Vec<u8> {
+        self.mechanism.sign(&self.server_key, message).as_ref().to_vec()
+    }
+
+    /// Whether this is the client's key.
+    pub fn is_client_key(&self, key: &[u8]) -> bool {
+        is_same(&self.mechanism.hash(key), &self.stored_key)
+    }
+}
+
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    let differences = a.iter().zip(b).fold(0u8, |d, (a, b)| d | (a ^ b));
+    std::hint::black_box(differences) == 0 && a.len() == b.len()
 }
 
 /// One exchange, as its client sees it.
@@ -124,13 +192,10 @@ impl ScramClient {
         let count = count.ok_or_else(|| format!("{iterations} iterations are too few or too many"))?;
         let salted = self.mechanism.salted_password(self.password.as_bytes(), &salt, count);
         let client_key = self.mechanism.sign(&salted, b"Client Key");
-        let stored_key = match self.mechanism {
-            ScramMechanism::Sha256 => digest::digest(&digest::SHA256, client_key.as_ref()),
-            ScramMechanism::Sha512 => digest::digest(&digest::SHA512, client_key.as_ref()),
-        };
+        let stored_key = self.mechanism.hash(client_key.as_ref());
         let without_proof = format!("c=biws,r={nonce}");
         let message = format!("{},{text},{without_proof}", self.first_bare());
-        let signature = self.mechanism.sign(stored_key.as_ref(), message.as_bytes());
+        let signature = self.mechanism.sign(&stored_key, message.as_bytes());
         let proof: Vec<u8> = client_key.as_ref().iter().zip(signature.as_ref()).map(|(k, s)| k ^ s).collect();
         let server_key = self.mechanism.sign(&salted, b"Server Key");
         self.expected = Some(self.mechanism.sign(server_key.as_ref(), message.as_bytes()).as_ref().to_vec());

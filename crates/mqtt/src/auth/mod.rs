@@ -2,6 +2,8 @@
 //! caller's business: in Mosquitto's files ([`PasswordFile`], [`AclFile`]) or anywhere else.
 
 mod acl_file;
+mod kafka;
+mod login;
 mod password_file;
 mod rights;
 pub(crate) mod scram;
@@ -10,9 +12,10 @@ use std::fmt;
 use std::net::SocketAddr;
 
 pub use acl_file::AclFile;
+pub use client::security::scram::{ScramMechanism, ScramSecret};
+pub(crate) use login::{Login, Outcome, Proof, scram_secret};
 pub use password_file::{Hashing, PasswordFile, PasswordHash};
-pub(crate) use rights::{Login, Proof, Rights};
-pub use scram::ScramSecret;
+pub(crate) use rights::Rights;
 
 /// What a CONNECT says about its sender.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +43,12 @@ pub enum Verdict {
 pub trait Authenticator: fmt::Debug + Send + Sync {
     /// Decides about one CONNECT. Called where blocking for as long as a password takes to hash is allowed.
     fn check(&self, credentials: &Credentials<'_>) -> Verdict;
+
+    /// Whether it decides about this user. About others the users of the log are asked (`kafka-configs`), if the
+    /// door knows any.
+    fn knows(&self, _user_name: &str) -> bool {
+        true
+    }
 
     /// What is known of a user's password for SCRAM-SHA-256; `None` = it has to be sent.
     fn scram_secret(&self, _user_name: &str) -> Option<ScramSecret> {

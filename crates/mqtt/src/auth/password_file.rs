@@ -6,10 +6,11 @@ use std::num::NonZeroU32;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use client::security::scram::{ScramMechanism, ScramSecret};
 use hashbrown::HashMap;
 use ring::{digest, pbkdf2};
 
-use super::{Authenticator, Credentials, ScramSecret, Verdict};
+use super::{Authenticator, Credentials, Verdict};
 
 /// Bytes of a SHA-512 hash.
 const HASH_BYTES: usize = 64;
@@ -56,7 +57,7 @@ impl PasswordHash {
         let mut server_key = Vec::new();
         let hash = match hashing {
             Hashing::Scram(rounds) => {
-                let secret = ScramSecret::new(password, salt.clone(), rounds);
+                let secret = scram(password, salt.clone(), rounds);
                 server_key = secret.server_key;
                 secret.stored_key
             }
@@ -115,9 +116,7 @@ impl PasswordHash {
         };
         match self.hashing {
             Hashing::Sha512 => is_same(&sha512(password, &self.salt)),
-            Hashing::Scram(rounds) => {
-                is_same(&ScramSecret::new(password, self.salt.clone(), rounds).stored_key)
-            }
+            Hashing::Scram(rounds) => is_same(&scram(password, self.salt.clone(), rounds).stored_key),
             Hashing::Pbkdf2(rounds) => {
                 pbkdf2::verify(pbkdf2::PBKDF2_HMAC_SHA512, rounds, &self.salt, password, &self.hash).is_ok()
             }
@@ -136,6 +135,10 @@ impl fmt::Display for PasswordHash {
             }
         }
     }
+}
+
+fn scram(password: &[u8], salt: Vec<u8>, rounds: NonZeroU32) -> ScramSecret {
+    ScramSecret::new(ScramMechanism::Sha256, password, salt, rounds)
 }
 
 fn sha512(password: &[u8], salt: &[u8]) -> Vec<u8> {
@@ -193,12 +196,17 @@ impl Authenticator for PasswordFile {
         }
     }
 
+    fn knows(&self, user_name: &str) -> bool {
+        self.users.contains_key(user_name)
+    }
+
     fn scram_secret(&self, user_name: &str) -> Option<ScramSecret> {
         let known = self.users.get(user_name)?;
         let Hashing::Scram(rounds) = known.hashing else { return None };
         Some(ScramSecret {
+            mechanism: ScramMechanism::Sha256,
             salt: known.salt.clone(),
-            rounds,
+            iterations: rounds,
             stored_key: known.hash.clone(),
             server_key: known.server_key.clone(),
         })

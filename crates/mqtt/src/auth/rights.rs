@@ -1,64 +1,16 @@
 //! What one connection may do, remembered for the topics it uses.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
 
-use super::{Access, Credentials, Principal, Verdict};
-use crate::net::{Listener, Security};
+use super::kafka::KafkaRights;
+use super::{Access, Login, Principal};
+use crate::net::Security;
 
 /// Answers that a connection remembers.
 const REMEMBERED_MAX: usize = 256;
-
-/// As whom a connection was accepted: a reload asks again.
-#[derive(Debug)]
-pub(crate) struct Login {
-    pub(crate) listener: Arc<Listener>,
-    pub(crate) client_id: Bytes,
-    pub(crate) user_name: Option<String>,
-    pub(crate) proof: Proof,
-    pub(crate) peer: SocketAddr,
-}
-
-/// What the client proved its name with.
-#[derive(Debug)]
-pub(crate) enum Proof {
-    /// With a password, or nothing; kept only where somebody will ask for it again.
-    Password(Option<Bytes>),
-    /// The TLS layer has checked its certificate.
-    Certificate,
-    /// With SCRAM, against this stored key.
-    Scram(Vec<u8>),
-}
-
-impl Login {
-    fn client_id(&self) -> &str {
-        std::str::from_utf8(&self.client_id).unwrap_or_default()
-    }
-
-    /// Whether it would be accepted by these rules.
-    pub(crate) fn is_accepted(&self, by: &Security) -> bool {
-        let Some(user_name) = &self.user_name else { return by.allow_anonymous };
-        let password = match &self.proof {
-            Proof::Certificate => return true,
-            Proof::Password(password) => password.as_deref(),
-            Proof::Scram(key) => {
-                let secret = by.authenticator.as_ref().and_then(|a| a.scram_secret(user_name));
-                return secret.is_some_and(|s| s.stored_key == *key);
-            }
-        };
-        let Some(authenticator) = &by.authenticator else { return by.allow_anonymous };
-        let credentials = Credentials {
-            client_id: self.client_id(),
-            user_name: Some(user_name),
-            password,
-            peer: self.peer,
-        };
-        authenticator.check(&credentials) == Verdict::Accept
-    }
-}
 
 /// See the module's text.
 #[derive(Debug)]
@@ -68,12 +20,15 @@ pub(crate) struct Rights {
     seen: Arc<Security>,
     version: u64,
     answers: HashMap<(Access, Bytes), bool>,
+    /// What the log says of it, where it says anything.
+    pub(crate) kafka: Option<Box<KafkaRights>>,
 }
 
 impl Rights {
     pub(crate) fn new(login: Arc<Login>) -> Self {
         let seen = login.listener.security.load_full();
-        Self { login, seen, version: 0, answers: HashMap::new() }
+        let kafka = KafkaRights::of(&login).map(Box::new);
+        Self { login, seen, version: 0, answers: HashMap::new(), kafka }
     }
 
     /// As whom the client is here.
@@ -81,7 +36,7 @@ impl Rights {
         &self.login
     }
 
-    /// Whether the client may do that now.
+    /// Whether the listener's rules let the client do that now.
     pub(crate) fn allow(&mut self, access: Access, topic: &Bytes) -> bool {
         let now = self.login.listener.security.load();
         let Some(authorizer) = &now.authorizer else { return true };

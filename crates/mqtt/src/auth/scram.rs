@@ -1,56 +1,18 @@
-//! SCRAM-SHA-256 (RFC 5802, RFC 7677) at the server's side, as the data of AUTH packets.
-
-use std::num::NonZeroU32;
+//! SCRAM-SHA-256 and SCRAM-SHA-512 (RFC 5802, RFC 7677) at the server's side, as the data of AUTH packets.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ring::{digest, hmac, pbkdf2};
+use client::security::scram::{ScramMechanism, ScramSecret};
+use ring::hmac;
 
-/// The authentication method's name.
-pub(crate) const METHOD: &str = "SCRAM-SHA-256";
-/// Bytes of a key.
-const KEY_BYTES: usize = 32;
-/// Rounds that users who do not exist seem to have.
-const USUAL_ROUNDS: u32 = 4096;
+/// Iterations that users who do not exist seem to have.
+const USUAL_ITERATIONS: u32 = 4096;
 const NONCE_BYTES: usize = 18;
-
-/// What a server knows of a user's password: enough to check it, not enough to log in elsewhere.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ScramSecret {
-    /// Salt.
-    pub salt: Vec<u8>,
-    /// Rounds of PBKDF2.
-    pub rounds: NonZeroU32,
-    /// Hash of the client's key.
-    pub stored_key: Vec<u8>,
-    /// The server's key.
-    pub server_key: Vec<u8>,
-}
-
-impl std::fmt::Debug for ScramSecret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ScramSecret").field("rounds", &self.rounds).finish_non_exhaustive()
-    }
-}
-
-impl ScramSecret {
-    /// The secret of a password.
-    pub fn new(password: &[u8], salt: Vec<u8>, rounds: NonZeroU32) -> Self {
-        let mut salted = [0u8; KEY_BYTES];
-        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, rounds, &salt, password, &mut salted);
-        let client_key = sign(&salted, b"Client Key");
-        let stored_key = digest::digest(&digest::SHA256, &client_key).as_ref().to_vec();
-        Self { salt, rounds, stored_key, server_key: sign(&salted, b"Server Key") }
-    }
-}
-
-fn sign(key: &[u8], text: &[u8]) -> Vec<u8> {
-    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text).as_ref().to_vec()
-}
 
 /// An exchange that waits for the client's proof.
 #[derive(Debug)]
 pub(crate) struct Exchange {
+    mechanism: ScramMechanism,
     user: String,
     secret: Option<ScramSecret>,
     nonce: String,
@@ -62,6 +24,7 @@ pub(crate) struct Exchange {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Proven {
     pub(crate) user: String,
+    pub(crate) mechanism: ScramMechanism,
     pub(crate) stored_key: Vec<u8>,
     /// Data for the client, with which the server proves itself.
     pub(crate) server_final: String,
@@ -70,15 +33,17 @@ pub(crate) struct Proven {
 impl Exchange {
     /// The client's first message; answers the exchange and the server's first message. `None` = it is malformed.
     pub(crate) fn begin(
+        mechanism: ScramMechanism,
         client_first: &[u8],
         secret_of: impl FnOnce(&str) -> Option<ScramSecret>,
     ) -> Option<(Self, String)> {
         let mut random = [0u8; NONCE_BYTES];
         getrandom::fill(&mut random).ok()?;
-        Self::begin_with(client_first, &STANDARD.encode(random), secret_of)
+        Self::begin_with(mechanism, client_first, &STANDARD.encode(random), secret_of)
     }
 
     fn begin_with(
+        mechanism: ScramMechanism,
         client_first: &[u8],
         server_nonce: &str,
         secret_of: impl FnOnce(&str) -> Option<ScramSecret>,
@@ -90,14 +55,15 @@ impl Exchange {
         let user = unescaped(fields.next()?.strip_prefix("n=")?)?;
         let client_nonce = fields.next()?.strip_prefix("r=").filter(|n| !n.is_empty())?;
         let secret = secret_of(&user);
-        let (salt, rounds) = match &secret {
-            Some(s) => (STANDARD.encode(&s.salt), s.rounds.get()),
+        let (salt, iterations) = match &secret {
+            Some(s) => (STANDARD.encode(&s.salt), s.iterations.get()),
             // Always the same for a name, so that nobody learns which names exist.
-            None => (STANDARD.encode(pretended_salt(&user)?), USUAL_ROUNDS),
+            None => (STANDARD.encode(pretended_salt(&user)?), USUAL_ITERATIONS),
         };
         let nonce = format!("{client_nonce}{server_nonce}");
-        let server_first = format!("r={nonce},s={salt},i={rounds}");
+        let server_first = format!("r={nonce},s={salt},i={iterations}");
         let exchange = Self {
+            mechanism,
             user,
             secret,
             nonce,
@@ -118,16 +84,19 @@ impl Exchange {
         }
         let secret = self.secret?;
         let signed = format!("{},{},{without_proof}", self.first_bare, self.server_first);
-        let proof = STANDARD.decode(proof).ok().filter(|p| p.len() == KEY_BYTES)?;
-        let signature = sign(&secret.stored_key, signed.as_bytes());
+        let signature = secret.client_signature(signed.as_bytes());
+        let proof = STANDARD.decode(proof).ok().filter(|p| p.len() == signature.len())?;
         let client_key: Vec<u8> = proof.iter().zip(&signature).map(|(a, b)| a ^ b).collect();
-        let hash = digest::digest(&digest::SHA256, &client_key);
-        let differences = hash.as_ref().iter().zip(&secret.stored_key).fold(0u8, |d, (a, b)| d | (a ^ b));
-        if std::hint::black_box(differences) != 0 || secret.stored_key.len() != KEY_BYTES {
+        if !secret.is_client_key(&client_key) {
             return None;
         }
-        let server_final = format!("v={}", STANDARD.encode(sign(&secret.server_key, signed.as_bytes())));
-        Some(Proven { user: self.user, stored_key: secret.stored_key, server_final })
+        let server_final = format!("v={}", STANDARD.encode(secret.server_signature(signed.as_bytes())));
+        Some(Proven {
+            user: self.user,
+            mechanism: self.mechanism,
+            stored_key: secret.stored_key,
+            server_final,
+        })
     }
 }
 
@@ -147,21 +116,26 @@ fn unescaped(name: &str) -> Option<String> {
 }
 
 fn pretended_salt(user: &str) -> Option<Vec<u8>> {
-    static KEY: std::sync::OnceLock<Option<[u8; KEY_BYTES]>> = std::sync::OnceLock::new();
+    static KEY: std::sync::OnceLock<Option<[u8; 32]>> = std::sync::OnceLock::new();
     let key = KEY.get_or_init(|| {
-        let mut key = [0u8; KEY_BYTES];
+        let mut key = [0u8; 32];
         getrandom::fill(&mut key).ok().map(|()| key)
     });
-    key.map(|key| sign(&key, user.as_bytes()).into_iter().take(16).collect())
+    let sign = |key: [u8; 32]| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), user.as_bytes());
+    key.map(|key| sign(key).as_ref().iter().take(16).copied().collect())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
+    use ScramMechanism::{Sha256, Sha512};
+
     use super::*;
 
     fn secret() -> ScramSecret {
         let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
-        ScramSecret::new(b"pencil", salt, NonZeroU32::new(4096).unwrap())
+        ScramSecret::new(Sha256, b"pencil", salt, NonZeroU32::new(4096).unwrap())
     }
 
     // The example of RFC 7677, section 3.
@@ -173,7 +147,7 @@ mod tests {
     #[test]
     fn the_example_of_the_rfc() {
         let (exchange, first) =
-            Exchange::begin_with(FIRST, NONCE, |user| (user == "user").then(secret)).unwrap();
+            Exchange::begin_with(Sha256, FIRST, NONCE, |user| (user == "user").then(secret)).unwrap();
         assert_eq!(
             first,
             "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
@@ -185,7 +159,8 @@ mod tests {
 
     #[test]
     fn whoever_does_not_know_the_password_proves_nothing() {
-        let begin = |secret: Option<ScramSecret>| Exchange::begin_with(FIRST, NONCE, |_| secret).unwrap().0;
+        let begin =
+            |secret: Option<ScramSecret>| Exchange::begin_with(Sha256, FIRST, NONCE, |_| secret).unwrap().0;
         let mut other = secret();
         other.stored_key[0] ^= 1;
         assert_eq!(begin(Some(other)).finish(FINAL), None);
@@ -206,7 +181,7 @@ mod tests {
 
     #[test]
     fn names_that_do_not_exist_look_like_those_that_do() {
-        let first = || Exchange::begin_with(FIRST, NONCE, |_| None).unwrap().1;
+        let first = || Exchange::begin_with(Sha256, FIRST, NONCE, |_| None).unwrap().1;
         assert_eq!(first(), first());
         assert!(first().ends_with(",i=4096"));
     }
@@ -223,9 +198,9 @@ mod tests {
             b"n,,n=a=b,r=x",
             b"n,,n=\xff,r=x",
         ] {
-            assert!(Exchange::begin_with(wrong, "x", |_| None).is_none(), "{wrong:?}");
+            assert!(Exchange::begin_with(Sha256, wrong, "x", |_| None).is_none(), "{wrong:?}");
         }
-        let (exchange, _) = Exchange::begin_with(b"n,,n=a=2Cb=3D,r=x", "y", |_| None).unwrap();
+        let (exchange, _) = Exchange::begin_with(Sha512, b"n,,n=a=2Cb=3D,r=x", "y", |_| None).unwrap();
         assert_eq!(exchange.user, "a,b=");
     }
 }

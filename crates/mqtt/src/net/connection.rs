@@ -23,7 +23,7 @@ use super::listener::Listener;
 use super::outbuf::OutBuf;
 use super::stream::Stream;
 use super::under_way::UnderWay;
-use crate::auth::{Access, Rights, scram};
+use crate::auth::{Access, Rights};
 use crate::broker::{Broker, Located, reason_of};
 use crate::deliver::{Delivery, ShareGroup};
 use crate::message::now_ms;
@@ -202,12 +202,13 @@ pub(super) async fn serve(
             };
             match auth::prove(&mut step, &listener, &packet, &method).await {
                 Ok(proven) => {
-                    guest.identity = Identity::Scram(proven.user.clone(), proven.stored_key.clone());
+                    let key = proven.stored_key.clone();
+                    guest.identity = Identity::Scram(proven.user.clone(), proven.mechanism, key);
                     let entered = connect::enter(&broker, &listener, *packet, &guest).await;
-                    reauthentication = Some(auth::Reauthentication::new(method));
+                    reauthentication = Some(auth::Reauthentication::new(proven.mechanism));
                     entered.map(|mut e| {
                         let properties = &mut e.connack.properties;
-                        properties.authentication_method = Some(scram::METHOD.to_owned());
+                        properties.authentication_method = Some(proven.mechanism.name().to_owned());
                         properties.authentication_data = Some(proven.server_final.into());
                         e
                     })
@@ -735,7 +736,7 @@ impl Connection {
     }
 
     fn deliver(&mut self, delivery: Delivery, share: Option<Arc<ShareGroup>>, now_ms: i64) {
-        if !self.rights.allow(Access::Read, &delivery.message.publication.topic) {
+        if !self.may_get(&delivery) {
             if delivery.qos != QoS::AtMostOnce {
                 self.session.dirty = true;
                 // As with Mosquitto what was queued while the client was away has used up a packet identifier.
@@ -764,6 +765,22 @@ impl Connection {
         match next {
             Next::Send => self.send_publish(Some(id), &origin, false),
             Next::Store(slot) => self.store_slot(id, slot, &origin),
+        }
+    }
+
+    fn may_get(&mut self, delivery: &Delivery) -> bool {
+        let topic = &delivery.message.publication.topic;
+        if !self.rights.allow(Access::Read, topic) {
+            return false;
+        }
+        let Some(kafka) = &mut self.rights.kafka else { return true };
+        let hub = &self.broker.hub;
+        match delivery.message.position {
+            None => kafka.may_watch(),
+            Some(_) if delivery.from_retained => {
+                kafka.may_read(&hub.routes.target(delivery.message.topic()).topic)
+            }
+            Some(at) => hub.partitions.by_id(at.partition).is_some_and(|p| kafka.may_read(&p.name.topic)),
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::BytesMut;
+use client::security::scram::ScramMechanism;
 use rustls::ServerConnection;
 use tokio::time::Instant;
 
@@ -44,7 +45,7 @@ pub(crate) enum Identity {
     /// The user name.
     Name(String),
     /// The user name, proven with SCRAM against this stored key.
-    Scram(String, Vec<u8>),
+    Scram(String, ScramMechanism, Vec<u8>),
 }
 
 impl Drop for Guest {

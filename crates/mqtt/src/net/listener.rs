@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use client::door;
 use parking_lot::Mutex;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, UnixListener};
@@ -29,14 +30,21 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 const BACKLOG: i32 = 4096;
 
 /// One listening socket.
-#[derive(Debug)]
 pub(crate) struct Listener {
     /// Its rules.
     pub(crate) config: ListenerConfig,
     /// Who may come in and what they may do; replaced as a whole by a reload.
     pub(crate) security: ArcSwap<Security>,
+    /// Users and rights of the log.
+    pub(crate) access: Option<Arc<dyn door::Access>>,
     open: AtomicUsize,
     rate: Mutex<Rate>,
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener").field("address", &self.config.address).finish_non_exhaustive()
+    }
 }
 
 /// The rules of a listener that a reload replaces.
@@ -127,7 +135,10 @@ impl Listener {
     ///
     /// # Errors
     /// [`MqttError::Listen`], [`MqttError::Tls`].
-    pub(crate) fn bind(config: ListenerConfig) -> Result<(Arc<Self>, Bound), MqttError> {
+    pub(crate) fn bind(
+        config: ListenerConfig,
+        access: Option<Arc<dyn door::Access>>,
+    ) -> Result<(Arc<Self>, Bound), MqttError> {
         let security = Security::of(&config)?;
         let bound = match &config.address {
             ListenAddress::Tcp(address) => bind_tcp(*address),
@@ -138,6 +149,7 @@ impl Listener {
         let listener = Self {
             config,
             security: ArcSwap::new(security),
+            access,
             open: AtomicUsize::new(0),
             rate: Mutex::new(Rate { second: Instant::now(), accepted: 0 }),
         };

@@ -10,7 +10,7 @@ use mqtt_codec::{
 };
 use tokio::sync::{oneshot, watch};
 
-use crate::auth::{Access, Login, Principal, Proof};
+use crate::auth::{Login, Outcome, Proof, Rights};
 use crate::broker::Broker;
 use crate::deliver::Consumer;
 use crate::message::Publication;
@@ -100,7 +100,7 @@ pub(crate) async fn enter(
     }
     let login = authenticate(listener, &security, &packet, &client_id, guest).await?;
     let will = will(broker, listener, packet.will, version)?;
-    if will.as_ref().is_some_and(|w| !may_publish(&security, &login, &w.publication.topic)) {
+    if will.as_ref().is_some_and(|w| !broker.may_publish(&mut Rights::new(login.clone()), &w.publication)) {
         return Err(Refused::new(ReasonCode::NotAuthorized, "the will's topic is not allowed"));
     }
 
@@ -132,7 +132,7 @@ pub(crate) async fn enter(
     broker.timers.set(&seat.client_id, None);
     let old = seat.session.lock().take();
     let result = take_session(broker, &seat, old, packet.clean_start, asked_expiry_granted, will).await;
-    let (session, session_present) = match result {
+    let (mut session, session_present) = match result {
         Ok(taken) => taken,
         Err(refused) => {
             drop(state);
@@ -140,6 +140,7 @@ pub(crate) async fn enter(
             return Err(refused);
         }
     };
+    session.login = Some(login.clone());
     let (kick, kicked) = oneshot::channel();
     let (ended, has_ended) = watch::channel(false);
     state.live = Some(Live { kick, ended: has_ended, login: login.clone() });
@@ -225,10 +226,10 @@ async fn authenticate(
     guest: &Guest,
 ) -> Result<Arc<Login>, Refused> {
     // Kept for a reload, which will ask again.
-    let asks_again = security.authenticator.is_some();
+    let asks_again = security.authenticator.is_some() || listener.access.is_some();
     let (user_name, proof) = match &guest.identity {
         Identity::Name(name) => (Some(name.clone()), Proof::Certificate),
-        Identity::Scram(name, key) => (Some(name.clone()), Proof::Scram(key.clone())),
+        Identity::Scram(name, mechanism, key) => (Some(name.clone()), Proof::Scram(*mechanism, key.clone())),
         // Mosquitto's answer to a certificate without a name.
         Identity::Missing => {
             return Err(Refused::new(
@@ -243,31 +244,35 @@ async fn authenticate(
         }
     };
     let takes_time = matches!(proof, Proof::Password(Some(_)));
-    let login = Arc::new(Login {
+    let mut login = Login {
         listener: listener.clone(),
         client_id: Bytes::copy_from_slice(client_id.as_bytes()),
         user_name,
         proof,
         peer: guest.peer,
-    });
-    let accepted = if takes_time {
+        is_proven: false,
+        stored_key: None,
+    };
+    let refused = || Refused::new(ReasonCode::NotAuthorized, "not authorized");
+    let outcome = if takes_time {
         // Hashing a password takes its time, and must not stop others' packets.
-        let (login, security) = (login.clone(), security.clone());
-        tokio::task::spawn_blocking(move || login.is_accepted(&security)).await.unwrap_or(false)
+        let security = security.clone();
+        let hashing = tokio::task::spawn_blocking(move || {
+            let outcome = login.check(&security);
+            (login, outcome)
+        });
+        let outcome;
+        (login, outcome) = hashing.await.map_err(|_| refused())?;
+        outcome
     } else {
-        login.is_accepted(security)
+        login.check(security)
     };
-    if accepted { Ok(login) } else { Err(Refused::new(ReasonCode::NotAuthorized, "not authorized")) }
-}
-
-fn may_publish(security: &Security, login: &Login, topic: &[u8]) -> bool {
-    let Some(authorizer) = &security.authorizer else { return true };
-    let who = Principal {
-        user_name: login.user_name.as_deref(),
-        client_id: std::str::from_utf8(&login.client_id).unwrap_or_default(),
-        peer: login.peer,
-    };
-    std::str::from_utf8(topic).is_ok_and(|topic| authorizer.allows(&who, Access::Write, topic))
+    match outcome {
+        Outcome::Refused => return Err(refused()),
+        Outcome::Unproven => {}
+        Outcome::Proven(stored_key) => (login.is_proven, login.stored_key) = (true, stored_key),
+    }
+    Ok(Arc::new(login))
 }
 
 /// The will as it will be published.

@@ -47,7 +47,10 @@ impl Connection {
                 ));
             }
         }
-        if is_bridge_state(&topic) && self.rights.allow(Access::Write, &topic) {
+        if is_bridge_state(&topic)
+            && self.rights.allow(Access::Write, &topic)
+            && self.rights.kafka.as_mut().is_none_or(|k| k.may_bridge())
+        {
             self.publish_bridge_state(p, topic);
             return Ok(());
         }
@@ -132,16 +135,31 @@ impl Connection {
         let Ok(name) = std::str::from_utf8(&topic) else { return Err(Close::protocol("topic")) };
         let located = match self.located(&topic, name) {
             Some(l) => Ok(l),
-            // Rare, and large: it shall not make every connection larger.
-            None => Box::pin(self.broker.locate(name)).await,
+            None if self.may_create(name) => {
+                // Rare, and large: it shall not make every connection larger.
+                Box::pin(self.broker.locate(name)).await
+            }
+            None => Err(DoorError::Unauthorized(name.to_owned())),
         };
         let to = match located {
             Ok(to) => to,
+            Err(DoorError::Unauthorized(_)) => {
+                let reason = ReasonCode::NotAuthorized;
+                self.later(std::future::ready(Step::Refused { id: p.packet_id, qos: p.qos, reason }));
+                return Ok(());
+            }
             Err(error) => {
                 self.later_failed(p.packet_id, p.qos, error);
                 return Ok(());
             }
         };
+        if let Some(kafka) = &mut self.rights.kafka
+            && !kafka.may_write(&to.partition.name.topic)
+        {
+            let reason = ReasonCode::NotAuthorized;
+            self.later(std::future::ready(Step::Refused { id: p.packet_id, qos: p.qos, reason }));
+            return Ok(());
+        }
         let publication = Publication {
             payload: p.payload,
             qos: p.qos,
@@ -178,6 +196,14 @@ impl Connection {
         let written = self.broker.append(&publication, &to, ack, with);
         self.later(async move { Step::Published { sent, result: written.await } });
         Ok(())
+    }
+
+    /// Whether the Kafka topic that a message goes to may be made on this client's account, where it is not there. Those
+    /// of explicit routes are the operator's.
+    fn may_create(&mut self, topic: &str) -> bool {
+        let Some(kafka) = &mut self.rights.kafka else { return true };
+        let target = self.broker.hub.routes.target(topic);
+        kafka.may_write(&target.topic) && (target.explicit || kafka.may_create(&target.topic))
     }
 
     fn later_failed(&mut self, id: Option<PacketId>, qos: QoS, error: DoorError) {

@@ -66,7 +66,6 @@ impl Connection {
         asked: &Asked,
         id: Option<u32>,
     ) -> Result<(Arc<Subscription>, bool), ReasonCode> {
-        let limits = &self.broker.config.limits;
         // To MQTT 3 it is a filter like any other, which matches nothing.
         let shared = SharedFilter::parse(&asked.filter).filter(|_| self.version.is_v5());
         let mount = self.listener.config.mount_point.as_deref().unwrap_or_default();
@@ -78,10 +77,13 @@ impl Connection {
         if !self.rights.allow(Access::Subscribe, &Bytes::copy_from_slice(plain.as_bytes())) {
             return Err(self.failure(ReasonCode::NotAuthorized));
         }
+        if !self.log_allows(&plain, shared.is_some().then_some(&*filter)) {
+            return Err(self.failure(ReasonCode::NotAuthorized));
+        }
         let shared = shared.is_some();
         let consumer = self.session.consumer.clone();
         let old = consumer.subscription(&filter);
-        if old.is_none() && consumer.subscription_count() >= limits.max_subscriptions {
+        if old.is_none() && consumer.subscription_count() >= self.broker.config.limits.max_subscriptions {
             return Err(self.failure(ReasonCode::QuotaExceeded));
         }
         let new = old.is_none();
@@ -107,6 +109,20 @@ impl Connection {
         let persistent = self.session.is_persistent();
         self.broker.hub.subscribe(&consumer, &filter, subscription.clone(), persistent);
         Ok((subscription, new))
+    }
+
+    /// Whether the log lets the client read anything that a filter may find. A filter that begins with a wildcard is
+    /// granted, as a pattern subscription in Kafka is: it finds what may be read.
+    fn log_allows(&mut self, plain: &str, group: Option<&str>) -> bool {
+        let Some(kafka) = &mut self.rights.kafka else { return true };
+        if group.is_some_and(|group| !kafka.may_join(group)) {
+            return false;
+        }
+        if plain.starts_with('$') {
+            return kafka.may_watch();
+        }
+        plain.starts_with(['+', '#'])
+            || self.broker.hub.routes.named(plain).iter().any(|topic| kafka.may_read(topic))
     }
 
     /// A SUBACK reason: MQTT 3 knows only 0x80.

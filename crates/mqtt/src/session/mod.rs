@@ -19,6 +19,7 @@ pub(crate) use inbound::{Inbound, Rel, Step2};
 pub(crate) use outbound::{Acked, Entry, Next, Origin, Outbound, Resend, State};
 pub(crate) use registry::{Live, Registry, Seat};
 
+use crate::auth::Login;
 use crate::deliver::Consumer;
 use crate::message::{PartitionId, Publication};
 
@@ -53,6 +54,8 @@ pub(crate) struct Session {
     pub(crate) outbound: Outbound,
     /// To be published when the connection ends badly.
     pub(crate) will: Option<Will>,
+    /// As whom its client was here last in this process: whose right the will needs.
+    pub(crate) login: Option<Arc<Login>>,
     /// When the last connection ended, milliseconds since the epoch; `None` while there is one.
     pub(crate) disconnected_ms: Option<i64>,
     /// When the will is to be published, and when the session ends, by the clock that only goes forward.
@@ -80,6 +83,7 @@ impl Session {
             inbound: Inbound::default(),
             outbound: Outbound::default(),
             will: None,
+            login: None,
             disconnected_ms: None,
             will_due: None,
             ends: None,

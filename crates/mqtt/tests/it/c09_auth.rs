@@ -5,12 +5,13 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use mqtt::{AclFile, Hashing, ListenerConfig, MqttConfig, PasswordFile, PasswordHash};
+use client::security::scram::ScramMechanism::{self, Sha256};
+use mqtt::{AclFile, Hashing, ListenerConfig, MqttConfig, PasswordFile, PasswordHash, ScramSecret};
 use mqtt_codec::{Auth, Connect, Packet, Password, ProtocolVersion, ReasonCode};
 
 use crate::harness::*;
 
-fn users(names: &[(&str, &str)]) -> Arc<PasswordFile> {
+pub fn users(names: &[(&str, &str)]) -> Arc<PasswordFile> {
     let lines = names.iter().map(|(name, password)| {
         format!("{name}:{}\n", PasswordHash::new(password.as_bytes(), Hashing::Sha512).unwrap())
     });
@@ -21,7 +22,7 @@ fn rights(text: &str) -> Arc<AclFile> {
     Arc::new(AclFile::parse(text).unwrap())
 }
 
-fn listener() -> ListenerConfig {
+pub fn listener() -> ListenerConfig {
     ListenerConfig::new(([127, 0, 0, 1], 0).into())
 }
 
@@ -29,7 +30,7 @@ async fn start(listener: ListenerConfig) -> Broker {
     Broker::with(MqttConfig { listeners: vec![listener], ..config() }, Arc::default()).await
 }
 
-fn login(version: ProtocolVersion, id: &str, user: Option<&str>, password: Option<&str>) -> Connect {
+pub fn login(version: ProtocolVersion, id: &str, user: Option<&str>, password: Option<&str>) -> Connect {
     let mut connect = clean(version, id);
     connect.user_name = user.map(str::to_owned);
     connect.password = password.map(|p| Password(Bytes::copy_from_slice(p.as_bytes())));
@@ -167,54 +168,52 @@ async fn anonymous_sessions_end_with_their_connection_where_the_limit_says_so() 
     }
 }
 
-/// A client's side of SCRAM-SHA-256: the first message, and the final one for what the server says.
-struct Scram {
-    user: &'static str,
-    password: &'static str,
+/// A client's side of SCRAM: the first message, and the final one for what the server says.
+pub struct Scram {
+    pub mechanism: ScramMechanism,
+    pub user: &'static str,
+    pub password: &'static str,
 }
 
 impl Scram {
-    fn first(&self) -> String {
+    pub fn first(&self) -> String {
         format!("n,,n={},r=nonce", self.user)
     }
 
-    fn last(&self, server_first: &str) -> String {
+    pub fn last(&self, server_first: &str) -> String {
         let mut fields = server_first.split(',').filter_map(|f| f.split_once('='));
         let mut field = |name: &str| fields.find(|(n, _)| *n == name).map(|(_, v)| v.to_owned()).unwrap();
         let (nonce, salt, rounds) = (field("r"), field("s"), field("i"));
         assert!(nonce.starts_with("nonce") && nonce.len() > 15);
-        let mut salted = [0u8; 32];
         let salt = STANDARD.decode(salt).unwrap();
-        let rounds = rounds.parse().unwrap();
-        ring::pbkdf2::derive(
-            ring::pbkdf2::PBKDF2_HMAC_SHA256,
-            rounds,
-            &salt,
-            self.password.as_bytes(),
-            &mut salted,
-        );
-        let sign = |key: &[u8], text: &[u8]| {
-            ring::hmac::sign(&ring::hmac::Key::new(ring::hmac::HMAC_SHA256, key), text).as_ref().to_vec()
+        let (password, rounds) = (self.password.as_bytes(), rounds.parse().unwrap());
+        let secret = ScramSecret::new(self.mechanism, password, salt.clone(), rounds);
+        let hmac = match self.mechanism {
+            ScramMechanism::Sha256 => ring::hmac::HMAC_SHA256,
+            ScramMechanism::Sha512 => ring::hmac::HMAC_SHA512,
         };
-        let client_key = sign(&salted, b"Client Key");
-        let stored_key = ring::digest::digest(&ring::digest::SHA256, &client_key);
+        let salted = self.mechanism.salted_password(password, &salt, rounds);
+        let client_key = ring::hmac::sign(&ring::hmac::Key::new(hmac, &salted), b"Client Key");
         let without_proof = format!("c=biws,r={nonce}");
         let bare = &self.first()[3..];
-        let signature =
-            sign(stored_key.as_ref(), format!("{bare},{server_first},{without_proof}").as_bytes());
-        let proof: Vec<u8> = client_key.iter().zip(signature).map(|(a, b)| a ^ b).collect();
+        let signature = secret.client_signature(format!("{bare},{server_first},{without_proof}").as_bytes());
+        let proof: Vec<u8> = client_key.as_ref().iter().zip(signature).map(|(a, b)| a ^ b).collect();
         format!("{without_proof},p={}", STANDARD.encode(proof))
     }
 }
 
 fn auth(reason: ReasonCode, data: String) -> Packet {
+    auth_with("SCRAM-SHA-256", reason, data)
+}
+
+pub fn auth_with(method: &str, reason: ReasonCode, data: String) -> Packet {
     let mut auth = Auth { reason, ..Auth::default() };
-    auth.properties.authentication_method = Some("SCRAM-SHA-256".to_owned());
+    auth.properties.authentication_method = Some(method.to_owned());
     auth.properties.authentication_data = Some(data.into());
     Packet::Auth(auth)
 }
 
-fn scram_connect(scram: &Scram, method: &str) -> Connect {
+pub fn scram_connect(scram: &Scram, method: &str) -> Connect {
     let mut connect = clean(V5, scram.user);
     connect.properties.authentication_method = Some(method.to_owned());
     connect.properties.authentication_data = Some(scram.first().into());
@@ -251,7 +250,7 @@ async fn scram_broker() -> Broker {
 #[tokio::test]
 async fn scram_proves_a_password_at_connect_and_again_later() {
     let broker = scram_broker().await;
-    let scram = Scram { user: "user", password: "pencil" };
+    let scram = Scram { mechanism: Sha256, user: "user", password: "pencil" };
     let mut client = broker.open(V5).await;
     client.send(&Packet::Connect(Box::new(scram_connect(&scram, "SCRAM-SHA-256")))).await;
     let first = data(client.recv().await);
@@ -276,7 +275,7 @@ async fn scram_proves_a_password_at_connect_and_again_later() {
 async fn scram_refuses_wrong_proofs_methods_and_turns() {
     let broker = scram_broker().await;
     for (user, password) in [("user", "crayon"), ("nobody", "pencil")] {
-        let scram = Scram { user, password };
+        let scram = Scram { mechanism: Sha256, user, password };
         let mut client = broker.open(V5).await;
         client.send(&Packet::Connect(Box::new(scram_connect(&scram, "SCRAM-SHA-256")))).await;
         let first = data(client.recv().await);
@@ -284,7 +283,7 @@ async fn scram_refuses_wrong_proofs_methods_and_turns() {
         let Packet::ConnAck(connack) = client.recv().await else { panic!("no CONNACK") };
         assert_eq!(connack.reason, ReasonCode::NotAuthorized, "{user}");
     }
-    let good = Scram { user: "user", password: "pencil" };
+    let good = Scram { mechanism: Sha256, user: "user", password: "pencil" };
     let (_, connack) = broker.try_connect(scram_connect(&good, "PLAIN")).await;
     assert_eq!(connack.reason, ReasonCode::BadAuthenticationMethod);
     // Something else before CONNACK.

@@ -43,7 +43,11 @@ impl Broker {
         if config.listeners.is_empty() {
             config.listeners.push(ListenerConfig::new(([127, 0, 0, 1], 0).into()));
         }
-        let door = MemoryDoor::open(store);
+        Self::on(config, MemoryDoor::open(store)).await
+    }
+
+    /// On a door, `config` having listeners.
+    pub async fn on(config: MqttConfig, door: MemoryDoor) -> Self {
         let handle = Server::start(config, Arc::new(door.clone())).await.unwrap();
         let address = handle.addresses().first().copied().unwrap_or(([127, 0, 0, 1], 0).into());
         Self { door, address, handle }

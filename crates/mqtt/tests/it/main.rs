@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod harness;
+mod kafka_rights;
 
 mod bridge;
 mod c01_connect;

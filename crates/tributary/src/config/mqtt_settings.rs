@@ -227,7 +227,7 @@ fn finish(draft: &mut Draft, mut config: MqttConfig) -> Option<MqttConfig> {
         let by_certificate = l.use_identity_as_username || l.use_subject_as_username;
         if !l.allow_anonymous && l.authenticator.is_none() && !by_certificate {
             draft.notes.push(format!(
-                "MQTT listener {}: allow_anonymous is not true and there are no users, so every client is refused",
+                "MQTT listener {}: allow_anonymous is not true and there is no password_file: only users made by kafka-configs are let in",
                 l.address
             ));
         }

@@ -5,6 +5,7 @@
 
 mod kill_loop;
 mod mqtt_security;
+mod one_authorizer;
 mod serve;
 
 use std::path::{Path, PathBuf};
