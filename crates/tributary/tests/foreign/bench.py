@@ -101,7 +101,8 @@ class Kafka(Server):
                     "controller.quorum.bootstrap.servers=127.0.0.1:%d\n"
                     "listeners=PLAINTEXT://127.0.0.1:%d,CONTROLLER://127.0.0.1:%d\n"
                     "advertised.listeners=PLAINTEXT://127.0.0.1:%d\nlog.dirs=%s/log\n"
-                    "offsets.topic.replication.factor=1\n" % (controller, self.port, controller, self.port, data))
+                    "offsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n"
+                    "transaction.state.log.min.isr=1\n" % (controller, self.port, controller, self.port, data))
         subprocess.run(real_kafka.tool_command("kafka.tools.StorageTool", "format", "-t", "4L6g3nShT-eMCtK--X86sw", "-c",
                                                config, "--standalone"), check=True, stdout=subprocess.DEVNULL)
         super().__init__(["java", "-Xmx1G", "-Xms1G", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20",
@@ -186,10 +187,10 @@ def raw_topic(server, partitions, caching):
     return topic
 
 
-def raw_produce(server, caching, requests, batch, record=1024, partitions=1, connections=1, in_flight=5, compression="none"):
+def raw_produce(server, caching, requests, batch, record=1024, partitions=1, connections=1, in_flight=5, compression="none", rate=0):
     topic = raw_topic(server, partitions, caching)
     args = ["--topic", topic, "--partitions", partitions, "--connections", connections, "--in-flight", in_flight, "--batch-bytes", batch,
-            "--record-bytes", record, "--compression", compression]
+            "--record-bytes", record, "--compression", compression, "--rate", rate]
     kafka_load(server, "produce", *args, "--requests", max(connections, count(requests) // 10))  # warms the JVM and the cache
     server.begin()
     r = kafka_load(server, "produce", *args, "--requests", count(requests))
@@ -214,6 +215,16 @@ def raw_tail(server, caching):
     server.begin()
     r = kafka_load(server, "tail", "--topic", topic, "--messages", count(10_000))
     return {"p50 ms": r["p50_ms"], "p99 ms": r["p99_ms"], "CPU-s per million": server.cost() / r["messages"] * 1e6}
+
+
+def raw_transactions(server, caching, rate, transactions):
+    topic = raw_topic(server, 8, caching)
+    args = ["--topic", topic, "--partitions", 8, "--connections", 8, "--rate", rate]
+    kafka_load(server, "transact", *args, "--messages", count(transactions) // 4)
+    server.begin()
+    r = kafka_load(server, "transact", *args, "--messages", count(transactions))
+    return {"transactions/s": r["per_second"], "p50 ms": r["p50_ms"], "p99 ms": r["p99_ms"],
+            "CPU us per transaction": server.cost() / r["messages"] * 1e6}
 
 
 def raw_partitions(server, caching):
@@ -417,6 +428,10 @@ MEASURES = {
                raw(raw_produce, 200_000, 100, record=100, connections=16, in_flight=1)),
     "raw-1000": ("Raw produce: one 100 B record a request, 1,000 connections with one in flight each, 100 partitions",
                  raw(raw_produce, 200_000, 100, record=100, partitions=100, connections=1000, in_flight=1)),
+    "raw-1000-paced": ("Raw produce: one 100 B record a request, 1,000 connections, 100 partitions, 10,000 requests a second",
+                       raw(raw_produce, 100_000, 100, record=100, partitions=100, connections=1000, in_flight=1, rate=10_000)),
+    "raw-txn": ("Transactions of one record each, 8 producers, 1,000 a second", raw(raw_transactions, 1000, 10_000)),
+    "raw-txn-max": ("Transactions of one record each, 8 producers, as fast as they are answered", raw(raw_transactions, 0, 20_000)),
     "raw-fetch": ("Raw fetch from the page cache", raw(raw_fetch)),
     "raw-tail": ("One producer at 1,000 records a second, one consumer, acks=all", raw(raw_tail)),
     "raw-partitions": ("2,000 partitions created, each takes a record", raw(raw_partitions)),

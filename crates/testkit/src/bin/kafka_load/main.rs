@@ -7,9 +7,12 @@
 //!                    --batch-bytes 16384 --record-bytes 1024 --compression lz4 --acks -1 --requests 100000
 //! kafka_load fetch   --kafka 127.0.0.1:9092 --topic t --partitions 6 --bytes-max 1048576
 //! kafka_load tail    --kafka 127.0.0.1:9092 --topic t --rate 1000 --messages 15000 --acks -1
+//! kafka_load transact --kafka 127.0.0.1:9092 --topic t --partitions 8 --connections 8 --rate 1000 --messages 10000
 //! kafka_load idle    --kafka 127.0.0.1:9092 --connections 5000 --seconds 5
 //! ```
-//! `produce` sends to partition 0, 1, … in turn per request; `tail` is one producer and one long-polling consumer.
+//! `produce` sends to partition 0, 1, … in turn per request, with `--rate` that many a second over all connections (its
+//! latencies then count from when a request was due); `tail` is one producer and one long-polling consumer;
+//! `transact` commits each record in a transaction of its own.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{Read, Write};
@@ -26,6 +29,8 @@ use kafka_codec::produce::{PartitionProduce, ProduceRequest, ProduceResponse, To
 use kafka_codec::records::{BatchBuilder, Batches, Compression};
 use kafka_codec::wire::Reader;
 use kafka_codec::{ApiKey, Message};
+
+mod transact;
 
 const PRODUCE_VERSION: i16 = 9;
 const FETCH_VERSION: i16 = 11;
@@ -59,7 +64,7 @@ impl Options {
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
-    let mode = args.next().context("create, produce, fetch, tail or idle?")?;
+    let mode = args.next().context("create, produce, fetch, tail, transact or idle?")?;
     let mut options = HashMap::new();
     while let Some(name) = args.next() {
         let name = name.strip_prefix("--").with_context(|| format!("{name}: expected --option"))?.to_string();
@@ -71,8 +76,9 @@ fn main() -> Result<()> {
         "produce" => produce(&options),
         "fetch" => fetch(&options),
         "tail" => tail(&options),
+        "transact" => transact::transact(&options),
         "idle" => idle(&options),
-        other => bail!("{other}: expected create, produce, fetch, tail or idle"),
+        other => bail!("{other}: expected create, produce, fetch, tail, transact or idle"),
     }
 }
 
@@ -179,6 +185,7 @@ fn produce(options: &Options) -> Result<()> {
     let requests: usize = options.number("requests", 10_000)?;
     let record_bytes: usize = options.number("record-bytes", 1024)?;
     let acks = options.number("acks", -1)?;
+    let rate: u32 = options.number("rate", 0)?;
     let records = batch(options, options.number("batch-bytes", 16_384)?, record_bytes)?;
     let began = Instant::now();
     let mut latencies = std::thread::scope(|scope| {
@@ -189,7 +196,8 @@ fn produce(options: &Options) -> Result<()> {
                     let frames = (0..partitions)
                         .map(|p| produce_frame(topic, p, acks, records.clone()))
                         .collect::<Result<Vec<_>>>()?;
-                    produce_on(options.connect()?, frames, connection, in_flight, requests / connections)
+                    let pace = Pace { connection, connections, rate };
+                    produce_on(options.connect()?, frames, &pace, in_flight, requests / connections)
                 })
             })
             .collect();
@@ -222,27 +230,49 @@ fn batch_payload(options: &Options) -> Result<f64> {
     Ok(((batch / record).max(1) * record) as f64)
 }
 
+/// When the requests of one of many connections are due.
+struct Pace {
+    connection: usize,
+    connections: usize,
+    /// Requests a second over all connections; 0: as fast as they are answered.
+    rate: u32,
+}
+
+impl Pace {
+    /// Waits until request `number` is due, and says since when it is.
+    fn wait(&self, began: Instant, number: usize) -> Instant {
+        if self.rate == 0 {
+            return Instant::now();
+        }
+        let before = number * self.connections + self.connection;
+        let due = began + Duration::from_secs_f64(before as f64 / f64::from(self.rate));
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        due
+    }
+}
+
 /// Sends the frames in turn with at most `in_flight` unanswered; how long each answer took.
 fn produce_on(
     mut stream: TcpStream,
     mut frames: Vec<Vec<u8>>,
-    first: usize,
+    pace: &Pace,
     in_flight: usize,
     requests: usize,
 ) -> Result<Vec<Duration>> {
     let mut latencies = Vec::with_capacity(requests);
     let mut sent_at = VecDeque::with_capacity(in_flight);
     let mut sent = 0;
+    let began = Instant::now();
     while latencies.len() < requests {
         while sent < requests && sent_at.len() < in_flight {
-            let at = (first + sent) % frames.len();
+            let at = (pace.connection + sent) % frames.len();
             let frame = frames.get_mut(at).context("a frame")?;
             let correlation = (sent as i32).to_be_bytes();
             frame
                 .get_mut(CORRELATION_AT..CORRELATION_AT + 4)
                 .context("a header")?
                 .copy_from_slice(&correlation);
-            sent_at.push_back(Instant::now());
+            sent_at.push_back(pace.wait(began, sent));
             stream.write_all(frame)?;
             sent += 1;
         }
