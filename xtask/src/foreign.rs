@@ -20,6 +20,14 @@ const ACCESS_CONTROL: &[&str] = &[
     "super.users=User:ANONYMOUS",
 ];
 
+/// A broker that asks members of groups of the consumer protocol to report more often: what waits for them is quicker.
+const QUICK_HEARTBEATS: &[&str] = &[
+    "--set",
+    "group.consumer.min.heartbeat.interval.ms=100",
+    "--set",
+    "group.consumer.heartbeat.interval.ms=200",
+];
+
 /// Tests that need foreign clients, in order.
 pub const STAGES: &[crate::test::Stage] = &[
     ("mission flow in every mix", |foreign| {
@@ -50,6 +58,11 @@ pub const STAGES: &[crate::test::Stage] = &[
         client_check(&real.bootstrap)?;
         drop(real);
         client_check(&Node::start()?.kafka)
+    }),
+    ("go clients", |foreign| {
+        let clients = foreign.go("clients")?;
+        let node = Node::start_with(QUICK_HEARTBEATS)?;
+        command(Command::new(clients).arg(&node.kafka))
     }),
     ("python clients", |foreign| {
         let python = foreign.python()?;
