@@ -1,8 +1,10 @@
 //! What a handler knows about the request it handles.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use kafka_codec::Uuid;
 
 use crate::node::Node;
 use crate::quota::{self, Mute};
@@ -30,6 +32,10 @@ pub(crate) struct Connection {
     pub(crate) listener: Arc<ListenerInfo>,
     /// Holds the connection of a client that exceeds a quota.
     pub(crate) mute: Mute,
+    /// Name and version of the client's library, once it told them.
+    pub(crate) software: OnceLock<(String, String)>,
+    /// Id under which the client tells its metrics, once it has one.
+    pub(crate) telemetry: OnceLock<Uuid>,
 }
 
 /// A request's surroundings. Cheap to clone.

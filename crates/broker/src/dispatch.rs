@@ -164,6 +164,14 @@ impl Dispatcher {
     }
 }
 
+impl Drop for Dispatcher {
+    fn drop(&mut self) {
+        if let Some(id) = self.connection.telemetry.get() {
+            self.node.telemetry.forget(*id);
+        }
+    }
+}
+
 fn frame_i16(frame: &Bytes, at: usize) -> Option<i16> {
     let bytes = frame.get(at..at + 2)?;
     bytes.try_into().ok().map(i16::from_be_bytes)

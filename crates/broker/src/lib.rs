@@ -35,6 +35,7 @@ mod quota;
 mod replica;
 mod security;
 mod server;
+mod telemetry;
 mod txns;
 
 pub use config::{

@@ -17,6 +17,7 @@ use crate::metadata::{Metadata, State};
 use crate::producer_ids::ProducerIds;
 use crate::quota::QuotaManager;
 use crate::replica::Replicas;
+use crate::telemetry::Telemetry;
 use crate::txns::{TRANSACTIONS_TOPIC, Transactions};
 
 /// One running broker.
@@ -45,6 +46,8 @@ pub(crate) struct Node {
     pub(crate) quotas: QuotaManager,
     /// Producer ids to hand out.
     pub(crate) producer_ids: ProducerIds,
+    /// Clients that tell metrics.
+    pub(crate) telemetry: Telemetry,
 }
 
 /// What clients of one listener are told to connect to.

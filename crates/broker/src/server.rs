@@ -37,6 +37,7 @@ use crate::node::{Advertised, Node, random_uuid};
 use crate::producer_ids::ProducerIds;
 use crate::quota::{Mute, QuotaManager};
 use crate::replica::{Events, Partition, Replicas};
+use crate::telemetry::Telemetry;
 use crate::txns::Transactions;
 
 /// What `queued.max.request.bytes=-1` means here: memory is never without limit.
@@ -195,6 +196,7 @@ fn open(config: BrokerConfig, storage: Arc<dyn Storage>) -> Result<Arc<Node>, Br
         authorizer: Authorizer::from_properties(&properties),
         quotas: QuotaManager::new(&properties),
         producer_ids: ProducerIds::default(),
+        telemetry: Telemetry::new(&properties),
     }))
 }
 
@@ -427,7 +429,14 @@ impl Serving {
                 return;
             }
         };
-        let connection = Connection { peer, local, listener, mute: Mute::default() };
+        let connection = Connection {
+            peer,
+            local,
+            listener,
+            mute: Mute::default(),
+            software: OnceLock::new(),
+            telemetry: OnceLock::new(),
+        };
         let dispatcher = Dispatcher::new(self.node, connection, principal);
         let serving = connection::serve(stream, peer, self.limits, self.budget, dispatcher, self.stop);
         match AssertUnwindSafe(serving).catch_unwind().await {

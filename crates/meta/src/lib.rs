@@ -20,6 +20,7 @@
 //! ```
 
 pub mod acl;
+pub mod client_metrics;
 pub mod config;
 pub mod controller;
 mod error;

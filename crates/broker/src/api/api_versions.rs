@@ -31,6 +31,10 @@ pub(crate) async fn handle(ctx: Context, request: ApiVersionsRequest) -> ApiVers
             ..ApiVersionsResponse::default()
         };
     }
+    if ctx.version >= 3 {
+        let software = (request.client_software_name.clone(), request.client_software_version.clone());
+        let _ = ctx.connection.software.set(software);
+    }
     tracing::debug!(
         peer = %ctx.connection.peer,
         client_id = ctx.client_id.as_deref(),

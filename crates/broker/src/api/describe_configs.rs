@@ -7,7 +7,8 @@ use kafka_codec::messages::describe_configs_response::{
 };
 use kafka_codec::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 use meta::config::{
-    ConfigDef, ConfigSource, Effective, Synonym, Update, broker_configs, group_configs, topic_configs,
+    BrokerProperties, ConfigDef, ConfigSource, Effective, Synonym, Update, broker_configs,
+    client_metrics_configs, group_configs, topic_configs,
 };
 use meta::{ConfigResourceKind, controller};
 
@@ -104,7 +105,17 @@ fn describe(
                 .map(|def| entry(def, state.properties.effective_group(def, &own), false, wishes))
                 .collect())
         }
-        Some(ConfigResourceKind::ClientMetrics) => Ok(Vec::new()),
+        Some(ConfigResourceKind::ClientMetrics) => {
+            if name.is_empty() {
+                let message = "Client metrics subscription name must not be empty";
+                return Err((ErrorCode::InvalidRequest, message.to_owned()));
+            }
+            let own = state.image.configs(ConfigResourceKind::ClientMetrics, name);
+            let entries = client_metrics_configs().iter().filter(|def| wanted(def.name));
+            Ok(entries
+                .map(|def| entry(def, BrokerProperties::effective_client_metrics(def, &own), false, wishes))
+                .collect())
+        }
         None if resource.resource_type == BROKER_LOGGER => Ok(Vec::new()),
         None => {
             Err((ErrorCode::InvalidRequest, format!("Unsupported resource type: {}", resource.resource_type)))

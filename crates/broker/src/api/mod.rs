@@ -32,6 +32,7 @@ pub(crate) mod end_txn;
 pub(crate) mod error_code;
 pub(crate) mod fetch;
 pub(crate) mod find_coordinator;
+pub(crate) mod get_telemetry_subscriptions;
 pub(crate) mod heartbeat;
 pub(crate) mod incremental_alter_configs;
 pub(crate) mod init_producer_id;
@@ -48,6 +49,7 @@ pub(crate) mod offset_delete;
 pub(crate) mod offset_fetch;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
+pub(crate) mod push_telemetry;
 mod record_errors;
 pub(crate) mod sync_group;
 pub(crate) mod txn_offset_commit;
@@ -119,6 +121,8 @@ const OFFERED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::ListTransactions, 0, 2),
     (ApiKey::ConsumerGroupHeartbeat, 0, 1),
     (ApiKey::ConsumerGroupDescribe, 0, 1),
+    (ApiKey::GetTelemetrySubscriptions, 0, 0),
+    (ApiKey::PushTelemetry, 0, 0),
     (ApiKey::DescribeTopicPartitions, 0, 0),
 ];
 
@@ -187,6 +191,8 @@ pub(crate) fn route(call: Call) -> Result<Handling, DecodeError> {
         ApiKey::ListTransactions => call.serial(list_transactions::handle),
         ApiKey::ConsumerGroupHeartbeat => call.serial(consumer_group_heartbeat::handle),
         ApiKey::ConsumerGroupDescribe => call.serial(consumer_group_describe::handle),
+        ApiKey::GetTelemetrySubscriptions => call.serial(get_telemetry_subscriptions::handle),
+        ApiKey::PushTelemetry => call.serial(push_telemetry::handle),
         other => Err(DecodeError::UnknownKey { what: "API key", key: i32::from(other.as_i16()) }),
     }
 }

@@ -23,7 +23,9 @@ use crate::node::Node;
 use crate::replica::Partition;
 use batcher::{AppendingAll, batch_bytes};
 use client::door::Access;
-use errors::{of_log, of_meta};
+pub(crate) use errors::of_meta;
+
+use errors::of_log;
 use reader::LocalTail;
 
 /// The door of one broker.
@@ -157,16 +159,7 @@ impl Door for LocalDoor {
         &self,
         records: Vec<(TopicPartition, Record)>,
     ) -> BoxFuture<'static, Result<Vec<i64>, DoorError>> {
-        match begin_atomic(&self.node, records) {
-            Err(error) => refuse(error),
-            Ok(Atomic { offsets, partitions }) => async move {
-                for (partition, last_offset) in partitions {
-                    partition.durable(last_offset).await.map_err(|error| of_log(&error))?;
-                }
-                Ok(offsets)
-            }
-            .boxed(),
-        }
+        append_atomic(&self.node, records)
     }
 
     fn read(
@@ -194,6 +187,23 @@ impl Door for LocalDoor {
 
     fn tail(&self, of: &TopicPartition, at: StartAt) -> Box<dyn Tail> {
         Box::new(LocalTail::new(Arc::clone(&self.node), Arc::clone(&of.topic), of.partition, at))
+    }
+}
+
+/// Appends records as one; answers their offsets when they are durable.
+pub(crate) fn append_atomic(
+    node: &Node,
+    records: Vec<(TopicPartition, Record)>,
+) -> BoxFuture<'static, Result<Vec<i64>, DoorError>> {
+    match begin_atomic(node, records) {
+        Err(error) => refuse(error),
+        Ok(Atomic { offsets, partitions }) => async move {
+            for (partition, last_offset) in partitions {
+                partition.durable(last_offset).await.map_err(|error| of_log(&error))?;
+            }
+            Ok(offsets)
+        }
+        .boxed(),
     }
 }
 

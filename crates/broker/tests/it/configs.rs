@@ -7,7 +7,7 @@ use crate::harness::{Client, Target, TestBroker, batch};
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 
-async fn describe(
+pub async fn describe(
     client: &mut Client,
     kind: i8,
     name: &str,
@@ -31,7 +31,7 @@ async fn describe(
     Some((entry.value, entry.config_source, synonyms.collect()))
 }
 
-async fn alter(
+pub async fn alter(
     client: &mut Client,
     kind: i8,
     name: &str,

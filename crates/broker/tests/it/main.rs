@@ -17,6 +17,7 @@ mod quotas;
 mod restart;
 mod sasl;
 mod storage;
+mod telemetry;
 mod tls;
 mod topics;
 mod transactions;

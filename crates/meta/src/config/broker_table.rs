@@ -342,7 +342,7 @@ pub(super) static BROKER_CONFIGS: &[ConfigDef] = &[
     row("ssl.truststore.password", Password, None, Any, None, PerBroker, false, "Known to Kafka; this broker does not use it."),
     row("ssl.truststore.type", String, Some("JKS"), Any, None, PerBroker, true, "Format of the truststore; PEM is what is read."),
     row("super.users", String, Some(""), Any, None, ReadOnly, true, "Principals who may do everything, separated by semicolons: User:alice;User:bob."),
-    row("telemetry.max.bytes", Int, Some("1048576"), AtLeast(1.0), None, ReadOnly, false, "Known to Kafka; this broker does not use it."),
+    row("telemetry.max.bytes", Int, Some("1048576"), AtLeast(1.0), None, ReadOnly, true, "Largest push of metrics that is taken from a client, in bytes, compressed and not."),
     row("transaction.abort.timed.out.transaction.cleanup.interval.ms", Int, Some("10000"), AtLeast(1.0), None, ReadOnly, true, "How often transactions past their timeout are looked for, in milliseconds."),
     row("transaction.max.timeout.ms", Int, Some("900000"), AtLeast(1.0), None, ReadOnly, true, "Longest timeout a transactional producer may ask for, in milliseconds."),
     row("transaction.partition.verification.enable", Boolean, Some("true"), Any, None, ClusterWide, false, "Known to Kafka; this broker does not use it."),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::definition::ConfigDef;
+use super::definition::{ConfigDef, ConfigType};
 use super::{broker_config, split_list, topic_config};
 
 /// Where a value comes from (the numbers are DescribeConfigs' own).
@@ -20,6 +20,8 @@ pub enum ConfigSource {
     Default,
     /// Set on the group.
     Group,
+    /// Set on the client metrics subscription.
+    ClientMetrics,
 }
 
 impl ConfigSource {
@@ -32,6 +34,7 @@ impl ConfigSource {
             Self::StaticBroker => 4,
             Self::Default => 5,
             Self::Group => 8,
+            Self::ClientMetrics => 7,
         }
     }
 }
@@ -187,6 +190,33 @@ impl BrokerProperties {
             None => {
                 let value = def.default.map(str::to_owned);
                 Effective { value, source: ConfigSource::Default, synonyms }
+            }
+        }
+    }
+
+    /// The value of a key of client metrics, given what is set on the subscription: of a list each word once.
+    pub fn effective_client_metrics(def: &ConfigDef, own: &BTreeMap<String, String>) -> Effective {
+        let normal = |value: &String| match def.kind {
+            ConfigType::List => {
+                let mut words: Vec<&str> = Vec::new();
+                for word in split_list(value) {
+                    if !words.contains(&word) {
+                        words.push(word);
+                    }
+                }
+                words.join(",")
+            }
+            _ => value.trim().to_owned(),
+        };
+        match own.get(def.name).map(normal) {
+            Some(value) => {
+                let source = ConfigSource::ClientMetrics;
+                let synonym = Synonym { name: def.name.to_owned(), value: Some(value.clone()), source };
+                Effective { value: Some(value), source, synonyms: vec![synonym] }
+            }
+            None => {
+                let value = def.default.map(str::to_owned);
+                Effective { value, source: ConfigSource::Default, synonyms: Vec::new() }
             }
         }
     }

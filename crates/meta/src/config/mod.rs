@@ -1,6 +1,7 @@
 //! Which configurations exist, and what holds where: one table for topics, one for the broker.
 
 mod broker_table;
+mod client_metrics_table;
 mod definition;
 mod effective;
 mod group_table;
@@ -24,6 +25,16 @@ pub fn broker_configs() -> &'static [ConfigDef] {
 /// All group configurations, sorted by name.
 pub fn group_configs() -> &'static [ConfigDef] {
     group_table::GROUP_CONFIGS
+}
+
+/// All configurations of client metrics subscriptions, sorted by name.
+pub fn client_metrics_configs() -> &'static [ConfigDef] {
+    client_metrics_table::CLIENT_METRICS_CONFIGS
+}
+
+/// Looks a configuration of client metrics subscriptions up.
+pub fn client_metrics_config(name: &str) -> Option<&'static ConfigDef> {
+    find(client_metrics_configs(), name)
 }
 
 /// Looks a group configuration up.

@@ -6,11 +6,11 @@ use kafka_codec::ErrorCode;
 use kafka_codec::messages::ConfigRecord;
 
 use crate::config::{
-    BrokerProperties, ConfigDef, ConfigType, Update, broker_config, group_config, refusal, split_list,
-    topic_config,
+    BrokerProperties, ConfigDef, ConfigType, Update, broker_config, client_metrics_config, group_config,
+    refusal, split_list, topic_config,
 };
 use crate::image::{ConfigResourceKind, Image};
-use crate::{MetaError, MetaRecord};
+use crate::{MetaError, MetaRecord, client_metrics};
 
 /// What to do with one key (numbers are the protocol's).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,10 +124,7 @@ pub fn alter_configs(
             }
             group_config
         }
-        ConfigResourceKind::ClientMetrics => {
-            let message = "Configurations of client metrics are not supported by this broker.";
-            return Err(MetaError::refused(ErrorCode::InvalidRequest, message));
-        }
+        ConfigResourceKind::ClientMetrics => client_metrics_config,
     };
     let mut seen = BTreeSet::new();
     if !change.entries.iter().all(|(key, ..)| seen.insert(key.as_str())) {
@@ -141,11 +138,14 @@ pub fn alter_configs(
         let inherited = def.and_then(|def| match change.kind {
             ConfigResourceKind::Topic => properties.effective_topic(def, &BTreeMap::new()).value,
             ConfigResourceKind::Group => properties.effective_group(def, &BTreeMap::new()).value,
+            ConfigResourceKind::ClientMetrics => def.default.map(str::to_owned),
             _ => properties.effective(def).value,
         });
         let before = now.get(key).cloned().or(inherited).unwrap_or_default();
         let new = new_value(key, *op, value.as_deref(), def, &before)?;
-        if let (Some(def), Some(new)) = (def, &new) {
+        if change.kind != ConfigResourceKind::ClientMetrics
+            && let (Some(def), Some(new)) = (def, &new)
+        {
             def.check(new).map_err(invalid)?;
             if change.kind == ConfigResourceKind::Group {
                 check_group_limits(def, new, properties)?;
@@ -158,6 +158,10 @@ pub fn alter_configs(
     }
     if change.kind == ConfigResourceKind::Group {
         check_group_timeouts(&now, &records, properties)?;
+    }
+    if change.kind == ConfigResourceKind::ClientMetrics {
+        let before = if change.replace { BTreeMap::new() } else { (*now).clone() };
+        client_metrics::check(&change.name, &after(before, &records))?;
     }
     if change.replace {
         for key in now.keys().filter(|key| !seen.contains(key.as_str())) {
@@ -181,21 +185,26 @@ fn check_group_limits(def: &ConfigDef, value: &str, properties: &BrokerPropertie
     Ok(())
 }
 
+/// Settings after changes.
+fn after(mut configs: BTreeMap<String, String>, changes: &[MetaRecord]) -> BTreeMap<String, String> {
+    for record in changes {
+        if let MetaRecord::Config(record) = record {
+            match &record.value {
+                Some(value) => configs.insert(record.name.clone(), value.clone()),
+                None => configs.remove(&record.name),
+            };
+        }
+    }
+    configs
+}
+
 /// A session must outlast the pause between heartbeats.
 fn check_group_timeouts(
     now: &BTreeMap<String, String>,
     records: &[MetaRecord],
     properties: &BrokerProperties,
 ) -> Result<(), MetaError> {
-    let mut after = now.clone();
-    for record in records {
-        if let MetaRecord::Config(record) = record {
-            match &record.value {
-                Some(value) => after.insert(record.name.clone(), value.clone()),
-                None => after.remove(&record.name),
-            };
-        }
-    }
+    let after = after(now.clone(), records);
     let of = |key: &str| -> i64 {
         let own = after.get(key).and_then(|text| text.trim().parse().ok());
         own.unwrap_or_else(|| properties.long(&format!("group.{key}")))
@@ -252,7 +261,7 @@ fn new_value(
         ConfigOp::Append => "APPEND to",
         ConfigOp::Subtract => "SUBTRACT from",
     };
-    if def.is_none_or(|def| def.kind != ConfigType::List) {
+    if def.is_none_or(|def| def.kind != ConfigType::List || client_metrics_config(def.name).is_some()) {
         return Err(invalid(format!("Can't {operation} key {key} because its type is not LIST.")));
     }
     let mut words: Vec<&str> = split_list(before).collect();

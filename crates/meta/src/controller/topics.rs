@@ -16,9 +16,12 @@ const NAME_BYTES_MAX: usize = 249;
 /// Kafka's own internal topics.
 pub const INTERNAL_TOPICS: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
 
-/// Whether a topic belongs to the broker itself: Kafka's internal topics, and ours of MQTT.
+/// The topic of what clients tell about themselves.
+pub const CLIENT_TELEMETRY_TOPIC: &str = "__client_telemetry";
+
+/// Whether a topic belongs to the broker itself: Kafka's internal topics, and ours.
 pub fn is_internal(name: &str) -> bool {
-    INTERNAL_TOPICS.contains(&name) || name.starts_with("__mqtt_")
+    INTERNAL_TOPICS.contains(&name) || name == CLIENT_TELEMETRY_TOPIC || name.starts_with("__mqtt_")
 }
 
 /// A topic to create.

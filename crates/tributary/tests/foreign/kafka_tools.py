@@ -358,6 +358,12 @@ SCENARIOS = {
             "--delete", "--describe --interval 1", "--alter --name @m --interval 30000 --metrics a.,b. --match client_id=x", "--describe --name @m", "--alter --name @m --interval= --metrics c.",
             "--describe --name @m", "--describe --name @none", "--alter --name @bad --match foo=bar", "--delete --name @m", "--describe --name @m", sort=True),
     ],
+    "client-metrics": [
+        *of("configs", "--alter --entity-type client-metrics --entity-name @m --add-config interval.ms=2000,metrics=[a.,b.]",
+            "--describe --entity-type client-metrics --entity-name @m", "--describe --entity-type client-metrics --entity-name @none",
+            "--alter --entity-type client-metrics --entity-name @m --add-config interval.ms=5", "--alter --entity-type client-metrics --entity-name @m --add-config nope=5",
+            "--alter --entity-type client-metrics --entity-name @m --delete-config interval.ms,metrics", sort=True),
+    ],
     "reassign": [
         topics("--create --topic @m --partitions 2"),
         *of("reassign", "!", "!--help", "!--version", "", "--list --cancel", "!--list", "--execute", "--generate --topics-to-move-json-file F/topics.json",
