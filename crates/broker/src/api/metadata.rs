@@ -17,7 +17,17 @@ use crate::node::Node;
 /// First version in which topics can be asked for by id alone.
 const IDS_FROM: i16 = 12;
 
-pub(crate) async fn handle(ctx: Context, request: MetadataRequest) -> MetadataResponse {
+/// A client that gives one id asks by id only: names beside it (Java's clients leave them empty, not null) say nothing.
+pub(crate) fn drop_names_beside_ids(request: &mut MetadataRequest, version: i16) {
+    let Some(topics) = request.topics.as_mut().filter(|_| version >= IDS_FROM) else { return };
+    if topics.iter().any(|topic| !topic.topic_id.is_zero()) {
+        topics.retain(|topic| !topic.topic_id.is_zero());
+        topics.iter_mut().for_each(|topic| topic.name = None);
+    }
+}
+
+pub(crate) async fn handle(ctx: Context, mut request: MetadataRequest) -> MetadataResponse {
+    drop_names_beside_ids(&mut request, ctx.version);
     let node = &ctx.node;
     let operations = request.include_topic_authorized_operations;
     // Version 0 has no null: there an empty list means all.

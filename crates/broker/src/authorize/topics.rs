@@ -111,6 +111,7 @@ impl Guarded for DescribeProducersRequest {
 
 mod metadata {
     use super::*;
+    use crate::api::metadata::drop_names_beside_ids;
     use metadata_response::MetadataResponseTopic;
 
     /// What was taken out, and what the client wants to know of its rights.
@@ -136,6 +137,7 @@ mod metadata {
         type Withheld = Withheld;
 
         fn check(&mut self, access: &Access) -> ControlFlow<Self::Response, Withheld> {
+            drop_names_beside_ids(self, access.version);
             let may_create = |name: &str| access.cluster_quietly(Create) || access.topic(Create, name);
             let creates =
                 self.allow_auto_topic_creation && access.state.properties.flag("auto.create.topics.enable");

@@ -241,6 +241,32 @@ async fn metadata_creates_topics_when_both_sides_allow_it() {
     assert_eq!(client.call(9, &ask("t", true)).await.topics[0].error_code, 3);
 }
 
+/// Java's consumer asks for the topics of its assignment by id and leaves the name empty instead of null.
+#[tokio::test]
+async fn metadata_by_id_looks_at_no_name() {
+    let broker = TestBroker::start(&[]).await;
+    let mut client = broker.client().await;
+    client.create_topic("t", 2, &[]).await;
+    let named = |name: Option<&str>, topic_id: Uuid| MetadataRequestTopic {
+        name: name.map(str::to_owned),
+        topic_id,
+        ..Default::default()
+    };
+    let ask =
+        |topics: Vec<MetadataRequestTopic>| MetadataRequest { topics: Some(topics), ..Default::default() };
+    let id = client.call(12, &ask(vec![named(Some("t"), Uuid::ZERO)])).await.topics[0].topic_id;
+    for name in [None, Some(""), Some("another")] {
+        let told = client.call(13, &ask(vec![named(name, id)])).await.topics.remove(0);
+        assert_eq!((told.error_code, told.name.as_deref(), told.topic_id), (0, Some("t"), id));
+        assert_eq!(told.partitions.len(), 2);
+    }
+    let unknown = Uuid([3; 16]);
+    let mut told = client.call(13, &ask(vec![named(Some(""), unknown), named(Some("t"), Uuid::ZERO)])).await;
+    let only = told.topics.remove(0);
+    assert_eq!((only.error_code, only.name, only.topic_id), (100, None, unknown));
+    assert!(told.topics.is_empty(), "a name beside an id is not asked for");
+}
+
 #[tokio::test]
 async fn metadata_v0_takes_an_empty_list_for_all() {
     let broker = TestBroker::start(&[]).await;
