@@ -205,21 +205,23 @@ impl Tables {
         let mut leaving = BTreeSet::new();
         let mut members = Vec::with_capacity(leave.members.len());
         for (id, instance) in leave.members {
-            let found = if id.is_empty() && instance.is_some() {
-                // An administrator removes a static member by its name.
-                let owner = instance.as_ref().and_then(|instance| group.static_member(instance));
-                owner
-                    .filter(|owner| owner.is_classic())
-                    .map(|owner| owner.id.as_str())
-                    .ok_or(ErrorCode::UnknownMemberId)
-            } else {
-                classic_member(group, &id, instance.as_deref())
-                    .map(|(member, _)| member.id.as_str())
-                    .map_err(|refusal| refusal.code)
+            // As Kafka does it, members of either protocol: administrators remove them like this.
+            let found = match instance.as_deref() {
+                None => group.members.get(&id).ok_or(ErrorCode::UnknownMemberId),
+                Some(instance) => match group.static_member(instance) {
+                    None => Err(ErrorCode::UnknownMemberId),
+                    // An administrator names the instance alone.
+                    Some(owner) if id.is_empty() => Ok(owner),
+                    Some(owner) => {
+                        check_instance(owner, &id, instance).map(|()| owner).map_err(|refusal| refusal.code)
+                    }
+                },
             };
             let error = match found {
-                Ok(member) if leaving.insert(member) => ErrorCode::None,
-                Ok(_) => ErrorCode::UnknownMemberId,
+                Ok(member) => {
+                    leaving.insert(member.id.as_str());
+                    ErrorCode::None
+                }
                 Err(error) => error,
             };
             members.push((id, instance, error));

@@ -155,6 +155,47 @@ fn the_policy_is_kept() {
     );
 }
 
+/// Administrators remove members with LeaveGroup, whichever protocol the member speaks.
+#[test]
+fn administrators_remove_members_of_the_consumer_protocol() {
+    check(
+        "
+        > topics t:2
+        > consumer 1 a instance=i
+        g: member a [t] @i
+        g: epoch 1
+        g: target a [t0 t1]
+        g: target epoch 1
+        g: a at 1 [t0 t1]
+        1: a at 1 has [t0 t1]
+        > consumer 2 b
+        g: member b [t]
+        g: epoch 2
+        g: target a [t0]
+        g: target b [t1]
+        g: target epoch 2
+        g: b at 2 []
+        2: b at 2 has []
+        > consumer 3 a instance=i epoch=-2
+        g: a at -2 [t0 t1]
+        3: a at -2
+        > leave l1 @i b
+        g: - a
+        g: - target a
+        g: - member a
+        g: - b
+        g: - target b
+        g: - member b
+        g: epoch 3
+        l1: left NONE @i=NONE b=NONE
+        > leave l2 @i b
+        l2: left NONE @i=UNKNOWN_MEMBER_ID b=UNKNOWN_MEMBER_ID
+        > state
+        g Empty epoch=3/2 []
+        ",
+    );
+}
+
 #[test]
 fn classic_members_of_a_consumer_group_leave_and_time_out() {
     check(
