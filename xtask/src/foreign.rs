@@ -20,8 +20,10 @@ const ACCESS_CONTROL: &[&str] = &[
     "super.users=User:ANONYMOUS",
 ];
 
-/// A broker that asks members of groups of the consumer protocol to report more often: what waits for them is quicker.
-const QUICK_HEARTBEATS: &[&str] = &[
+/// A broker that does not wait for a group's first members to be more, and lets members of the consumer protocol report often.
+const QUICK_GROUPS: &[&str] = &[
+    "--set",
+    "group.initial.rebalance.delay.ms=0",
     "--set",
     "group.consumer.min.heartbeat.interval.ms=100",
     "--set",
@@ -61,8 +63,12 @@ pub const STAGES: &[crate::test::Stage] = &[
     }),
     ("go clients", |foreign| {
         let clients = foreign.go("clients")?;
-        let node = Node::start_with(QUICK_HEARTBEATS)?;
+        let node = Node::start_with(QUICK_GROUPS)?;
         command(Command::new(clients).arg(&node.kafka))
+    }),
+    ("java clients", |_| {
+        let node = Node::start_with(QUICK_GROUPS)?;
+        python3("real_kafka.py", &["java", "Clients", &node.kafka])
     }),
     ("python clients", |foreign| {
         let python = foreign.python()?;
@@ -76,7 +82,7 @@ pub const STAGES: &[crate::test::Stage] = &[
     }),
     ("node clients", |foreign| {
         let modules = foreign.node()?;
-        let node = Node::start()?;
+        let node = Node::start_with(QUICK_GROUPS)?;
         let script = Foreign::source("node/clients.mjs");
         command(Command::new("node").env("FOREIGN_NODE", modules).arg(script).args([&node.kafka, &node.mqtt]))
     }),

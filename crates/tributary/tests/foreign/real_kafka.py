@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""Real Apache Kafka 4.3.1 from Maven: its jars, one KRaft node of it, and its command-line tools.
+"""Real Apache Kafka 4.3.1 from Maven: its jars (broker, tools, Streams, Connect, MirrorMaker), one KRaft node of it, its
+command-line tools, and our Java programs on its libraries.
 
-As a module: `jars()`, `tool_command(cls, *args)`, `RealKafka()` (a context manager with `.bootstrap`).
+As a module: `jars()`, `tool_command(cls, *args)`, `java_command(cls, *args)`, `RealKafka()` (a context manager with `.bootstrap`).
 As a program:
     real_kafka.py jars                     fetch the jars, print their folder
     real_kafka.py run [--data DIR] [--set KEY=VALUE]...
                                            start a node, print `bootstrap HOST:PORT`, run until stdin ends or SIGTERM
     real_kafka.py tool CLASS [ARG...]      run one of Kafka's classes (e.g. org.apache.kafka.tools.TopicCommand)
-Needs java and mvn. Everything is kept under target/foreign/ of the repository (or $FOREIGN_DIR)."""
+    real_kafka.py java CLASS [ARG...]      run one of the programs in java/
+Needs java, javac and mvn. Everything is kept under target/foreign/ of the repository (or $FOREIGN_DIR)."""
 import fcntl, os, shutil, signal, socket, subprocess, sys, tempfile, time, uuid, base64
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -17,6 +19,8 @@ VERSION = "4.3.1"
 LIB = os.path.join(DIR, "kafka-" + VERSION)
 LOG4J = os.path.join(DIR, "log4j2.properties")
 CDS = os.path.join(DIR, "kafka-%s.jsa" % VERSION)
+POM = os.path.join(DIR, "kafka.installed")
+CLASSES = os.path.join(DIR, "java")
 
 # What bin/kafka-run-class.sh gives the tools: warnings and errors on stderr, nothing else.
 LOG4J_TEXT = """rootLogger.level=WARN
@@ -34,13 +38,19 @@ def jars():
     os.makedirs(DIR, exist_ok=True)
     with open(os.path.join(DIR, "kafka.lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not os.path.isdir(LIB):
+        with open(os.path.join(HERE, "pom.xml")) as f:
+            wanted = f.read()
+        if not os.path.isdir(LIB) or _text(POM) != wanted:
+            for old in (LIB, CDS, CLASSES):
+                shutil.rmtree(old, ignore_errors=True) if os.path.isdir(old) else os.path.exists(old) and os.remove(old)
             part = LIB + ".part"
             shutil.rmtree(part, ignore_errors=True)
             subprocess.run(["mvn", "-q", "-B", "-f", os.path.join(HERE, "pom.xml"), "-Dkafka.version=" + VERSION,
                             "dependency:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory=" + part],
                            check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr)
             os.rename(part, LIB)
+            with open(POM, "w") as f:
+                f.write(wanted)
         if not os.path.exists(LOG4J):
             with open(LOG4J, "w") as f:
                 f.write(LOG4J_TEXT)
@@ -53,6 +63,32 @@ def jars():
                             "--command-config", props],
                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return LIB
+
+
+def _text(path):
+    try:
+        with open(path) as f:
+            return f.read()
+    except FileNotFoundError:
+        return None
+
+
+def java_command(cls, *args, heap="256M"):
+    """The command line that runs one of the programs in java/, compiled when they or the jars have changed."""
+    jars()
+    names = sorted(os.listdir(os.path.join(HERE, "java")))
+    sources = [os.path.join(HERE, "java", name) for name in names]
+    wanted = (_text(POM) or "") + "".join(_text(source) for source in sources)
+    stamp = os.path.join(CLASSES, "compiled")
+    with open(os.path.join(DIR, "kafka.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _text(stamp) != wanted:
+            shutil.rmtree(CLASSES, ignore_errors=True)
+            subprocess.run(["javac", "-nowarn", "-d", CLASSES, "-cp", LIB + "/*"] + sources, check=True,
+                           stdin=subprocess.DEVNULL, stdout=sys.stderr)
+            with open(stamp, "w") as f:
+                f.write(wanted)
+    return ["java", "-Xmx" + heap] + _options() + ["-cp", CLASSES + os.pathsep + LIB + "/*", cls] + list(args)
 
 
 def _options():
@@ -144,6 +180,8 @@ def main(argv):
     elif argv[:1] == ["tool"]:
         jars()
         return subprocess.run(tool_command(*argv[1:])).returncode
+    elif argv[:1] == ["java"]:
+        return subprocess.run(java_command(*argv[1:], heap="512M")).returncode
     elif argv[:1] == ["run"]:
         data = argv[argv.index("--data") + 1] if "--data" in argv else None
         settings = dict(value.split("=", 1) for flag, value in zip(argv, argv[1:]) if flag == "--set")

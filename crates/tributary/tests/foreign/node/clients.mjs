@@ -7,8 +7,21 @@ import path from 'node:path';
 
 // The packages are installed under target/, not beside this file.
 const require = createRequire(path.join(process.env.FOREIGN_NODE ?? process.cwd(), 'package.json'));
-const { Kafka, logLevel, CompressionTypes } = require('kafkajs');
+const { Kafka, logLevel, CompressionTypes, CompressionCodecs } = require('kafkajs');
 const mqtt = require('mqtt');
+const snappy = require('snappyjs');
+const lz4 = require('lz4js');
+const zstd = require('@bokuweb/zstd-wasm');
+
+// kafkajs brings gzip alone and takes the other codecs from its user.
+const codec = (compress, decompress) => () => ({
+  compress: async (encoder) => Buffer.from(compress(encoder.buffer)),
+  decompress: async (buffer) => Buffer.from(decompress(buffer)),
+});
+CompressionCodecs[CompressionTypes.Snappy] = codec((b) => snappy.compress(b), (b) => snappy.uncompress(b));
+CompressionCodecs[CompressionTypes.LZ4] = codec((b) => lz4.compress(b), (b) => lz4.decompress(b));
+CompressionCodecs[CompressionTypes.ZSTD] = codec((b) => zstd.compress(b, 3), (b) => zstd.decompress(b));
+await zstd.init();
 
 const [kafkaAddress, mqttAddress] = process.argv.slice(2);
 const kafka = new Kafka({ clientId: 'node', brokers: [kafkaAddress], logLevel: logLevel.NOTHING });
@@ -32,6 +45,18 @@ async function withClients(clients, run) {
   }
 }
 
+// The committed values of a topic, once there are `n`.
+async function records(topic, n) {
+  const consumer = kafka.consumer({ groupId: name('read'), readUncommitted: false });
+  return withClients([consumer], async () => {
+    const got = [];
+    await consumer.subscribe({ topics: [topic], fromBeginning: true });
+    await consumer.run({ eachMessage: async ({ message }) => { got.push(`${message.value}`); } });
+    await until(() => got.length >= n, `${n} messages of ${topic}`);
+    return got;
+  });
+}
+
 const tests = {
   async kafkajs_produces_and_consumes_in_a_group() {
     const topic = name('kjs');
@@ -48,6 +73,127 @@ const tests = {
       await consumer.run({ eachMessage: async ({ message }) => got.push(Number(message.value)) });
       await until(() => got.length === 100, '100 messages');
       assert.deepEqual(got.sort((a, b) => a - b), messages.map((_, i) => i));
+    });
+  },
+
+  async kafkajs_every_codec() {
+    for (const [title, compression] of Object.entries(CompressionTypes)) {
+      const topic = name('codec');
+      const producer = kafka.producer();
+      await withClients([producer], async () => {
+        const messages = Array.from({ length: 100 }, (_, i) => ({ value: `${title} ${i} ${'abc'.repeat(50)}` }));
+        await producer.send({ topic, messages, compression });
+        const got = await records(topic, 100);
+        assert.deepEqual(got.sort(), messages.map((m) => m.value).sort());
+      });
+    }
+  },
+
+  async kafkajs_group_moves_partitions_and_keeps_offsets() {
+    const topic = name('grp');
+    const groupId = name('group');
+    const admin = kafka.admin();
+    const producer = kafka.producer();
+    const got = [];
+    const member = async () => {
+      const consumer = kafka.consumer({ groupId, sessionTimeout: 10000, heartbeatInterval: 200, rebalanceTimeout: 5000 });
+      const m = { consumer, owned: 0 };
+      consumer.on(consumer.events.GROUP_JOIN, (e) => { m.owned = (e.payload.memberAssignment[topic] ?? []).length; });
+      await consumer.connect();
+      await consumer.subscribe({ topics: [topic], fromBeginning: true });
+      await consumer.run({ autoCommitThreshold: 1, eachMessage: async ({ message }) => { got.push(`${message.value}`); } });
+      return m;
+    };
+    await withClients([admin, producer], async () => {
+      await admin.createTopics({ topics: [{ topic, numPartitions: 4 }] });
+      const one = await member();
+      await until(() => one.owned === 4, 'the first to get all');
+      const two = await member();
+      await until(() => one.owned === 2 && two.owned === 2, 'a share each');
+      const values = Array.from({ length: 100 }, (_, i) => `v${i}`);
+      await producer.send({ topic, messages: values.map((value, i) => ({ value, partition: i % 4 })) });
+      await until(() => got.length >= 100, '100 messages');
+      await one.consumer.disconnect();
+      await until(() => two.owned === 4, 'the survivor to get all');
+      await two.consumer.disconnect();
+      assert.deepEqual([...got].sort(), values.sort());
+      await producer.send({ topic, messages: [{ value: 'more', partition: 3 }] });
+      const three = await member();
+      await until(() => got.length >= 101, 'what came after the commits');
+      assert.equal(got[100], 'more');
+      await three.consumer.disconnect();
+      const offsets = await admin.fetchOffsets({ groupId, topics: [topic] });
+      assert.equal(offsets[0].partitions.reduce((sum, p) => sum + Number(p.offset), 0), 101);
+    });
+  },
+
+  async kafkajs_transactions() {
+    const topic = name('txn');
+    const groupId = name('g');
+    const transactionalId = name('tid');
+    const make = () => kafka.producer({ transactionalId, maxInFlightRequests: 1, idempotent: true });
+    const producer = make();
+    const admin = kafka.admin();
+    const committed = async () => (await admin.fetchOffsets({ groupId, topics: [topic] }))[0].partitions[0].offset;
+    await withClients([admin, producer], async () => {
+      await admin.createTopics({ topics: [{ topic }] });
+      const expected = [];
+      for (let round = 1; round <= 4; round += 1) {
+        const transaction = await producer.transaction();
+        await transaction.send({ topic, messages: [{ value: `${round}` }] });
+        await transaction.sendOffsets({ consumerGroupId: groupId, topics: [{ topic, partitions: [{ partition: 0, offset: `${round}` }] }] });
+        if (round % 2 === 1) {
+          await transaction.commit();
+          expected.push(`${round}`);
+        } else {
+          await transaction.abort();
+        }
+        assert.equal(await committed(), expected.at(-1));
+      }
+      assert.deepEqual(await records(topic, expected.length), expected);
+      const zombie = await producer.transaction();
+      await zombie.send({ topic, messages: [{ value: 'zombie' }] });
+      const successor = make();
+      await withClients([successor], async () => {
+        const transaction = await successor.transaction();
+        await transaction.send({ topic, messages: [{ value: 'new' }] });
+        await assert.rejects(zombie.commit());
+        await transaction.commit();
+      });
+      assert.deepEqual(await records(topic, 3), [...expected, 'new']);
+    });
+  },
+
+  async kafkajs_administers_groups_and_records() {
+    const topic = name('gadm');
+    const groupId = name('group');
+    const admin = kafka.admin();
+    const producer = kafka.producer();
+    const consumer = kafka.consumer({ groupId });
+    await withClients([admin, producer], async () => {
+      await admin.createTopics({ topics: [{ topic, numPartitions: 1 }] });
+      await producer.send({ topic, messages: Array.from({ length: 10 }, (_, i) => ({ value: `${i}`, timestamp: `${1_700_000_000_000 + i}` })) });
+      await withClients([consumer], async () => {
+        const got = [];
+        await consumer.subscribe({ topics: [topic], fromBeginning: true });
+        await consumer.run({ eachMessage: async ({ message }) => got.push(message) });
+        await until(() => got.length === 10, '10 messages');
+        const described = (await admin.describeGroups([groupId])).groups[0];
+        assert.deepEqual([described.state, described.members.length], ['Stable', 1]);
+        await assert.rejects(admin.deleteGroups([groupId]));
+      });
+      const offset = async () => (await admin.fetchOffsets({ groupId, topics: [topic] }))[0].partitions[0].offset;
+      assert.equal(await offset(), '10');
+      await admin.setOffsets({ groupId, topic, partitions: [{ partition: 0, offset: '2' }] });
+      assert.equal(await offset(), '2');
+      assert.equal((await admin.fetchTopicOffsetsByTimestamp(topic, 1_700_000_000_004))[0].offset, '4');
+      await admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '6' }] });
+      assert.deepEqual((await admin.fetchTopicOffsets(topic)).map((o) => [o.low, o.high]), [['6', '10']]);
+      assert((await admin.listGroups()).groups.some((g) => g.groupId === groupId));
+      assert.deepEqual((await admin.deleteGroups([groupId])).map((g) => g.errorCode), [0]);
+      assert(!(await admin.listGroups()).groups.some((g) => g.groupId === groupId));
+      const cluster = await admin.describeCluster();
+      assert.equal(cluster.controller, cluster.brokers[0].nodeId);
     });
   },
 
