@@ -76,6 +76,11 @@ pub const STAGES: &[crate::test::Stage] = &[
         let script = Foreign::source("py_clients.py");
         command(Command::new(python).arg(script).args(["--kafka", &node.kafka, "--mqtt", &node.mqtt]))
     }),
+    ("python clients in groups", |foreign| {
+        let (python, script) = (foreign.python()?, Foreign::source("py_groups.py"));
+        let node = Node::start_with(QUICK_GROUPS)?;
+        command(Command::new(python).arg(script).args(["--kafka", &node.kafka]))
+    }),
     ("security", |foreign| {
         let script = Foreign::source("security.py");
         command(Command::new(foreign.python()?).arg(script).arg("--ours").arg(build_tributary()?))

@@ -58,6 +58,8 @@ import org.apache.kafka.common.serialization.StringSerializer;
 public final class Clients {
     private static final Duration WAIT = Duration.ofSeconds(60);
     private static final Duration POLL = Duration.ofMillis(50);
+    /** An hour ago: what is much older, retention deletes. */
+    private static final long BASE = System.currentTimeMillis() - 3_600_000;
     private static String bootstrap;
 
     private interface Check {
@@ -503,12 +505,12 @@ public final class Clients {
         TopicPartition partition = new TopicPartition(topic, 0);
         try (KafkaProducer<String, String> producer = producer(Map.of())) {
             for (int i = 0; i < 100; i++) {
-                producer.send(new ProducerRecord<>(topic, 0, 1_700_000_000_000L + i, null, "v" + i));
+                producer.send(new ProducerRecord<>(topic, 0, BASE + i, null, "v" + i));
             }
         }
         for (String protocol : List.of("classic", "consumer")) {
             try (KafkaConsumer<String, String> consumer = consumer(name("group"), protocol, Map.of())) {
-                equal(consumer.offsetsForTimes(Map.of(partition, 1_700_000_000_050L)).get(partition).offset(), 50L, "by time");
+                equal(consumer.offsetsForTimes(Map.of(partition, BASE + 50)).get(partition).offset(), 50L, "by time");
                 equal(consumer.beginningOffsets(List.of(partition)).get(partition), 0L, "beginning");
                 equal(consumer.endOffsets(List.of(partition)).get(partition), 100L, "end");
                 consumer.assign(List.of(partition));
@@ -554,11 +556,11 @@ public final class Clients {
             TopicPartition partition = new TopicPartition(topic, 0);
             try (KafkaProducer<String, String> producer = producer(Map.of())) {
                 for (int i = 0; i < 10; i++) {
-                    producer.send(new ProducerRecord<>(topic, 0, 1_700_000_000_000L + i, "k", "v" + i));
+                    producer.send(new ProducerRecord<>(topic, 0, BASE + i, "k", "v" + i));
                 }
             }
             for (Map.Entry<OffsetSpec, Long> one : Map.of(OffsetSpec.earliest(), 0L, OffsetSpec.latest(), 10L, OffsetSpec.maxTimestamp(), 9L,
-                OffsetSpec.forTimestamp(1_700_000_000_004L), 4L, OffsetSpec.earliestLocal(), 0L).entrySet()) {
+                OffsetSpec.forTimestamp(BASE + 4), 4L, OffsetSpec.earliestLocal(), 0L).entrySet()) {
                 equal(get(admin.listOffsets(Map.of(partition, one.getKey())).partitionResult(partition)).offset(), one.getValue(), one.getKey().getClass().getSimpleName());
             }
             equal(get(admin.deleteRecords(Map.of(partition, RecordsToDelete.beforeOffset(6))).lowWatermarks().get(partition)).lowWatermark(), 6L, "low watermark");

@@ -301,8 +301,9 @@ func franzAdmin() {
 	until("four partitions", func() bool {
 		return len(must(admin.ListTopics(within(), topic))[topic].Partitions) == 4
 	})
+	base := time.Now().Add(-time.Hour).UnixMilli() // what is much older, retention deletes
 	for i := range 10 {
-		record := &kgo.Record{Topic: topic, Partition: 0, Key: []byte("k"), Value: []byte("x"), Timestamp: time.UnixMilli(int64(1700000000000 + i))}
+		record := &kgo.Record{Topic: topic, Partition: 0, Key: []byte("k"), Value: []byte("x"), Timestamp: time.UnixMilli(base + int64(i))}
 		manual := franzClient(kgo.RecordPartitioner(kgo.ManualPartitioner()))
 		check(manual.ProduceSync(within(), record).FirstErr(), "produce")
 		manual.Close()
@@ -314,7 +315,7 @@ func franzAdmin() {
 		return found.Offset
 	}
 	equal("end", offset(admin.ListEndOffsets(within(), topic)), 10)
-	equal("by time", offset(admin.ListOffsetsAfterMilli(within(), 1700000000004, topic)), 4)
+	equal("by time", offset(admin.ListOffsetsAfterMilli(within(), base+4, topic)), 4)
 	equal("by the greatest time", offset(admin.ListMaxTimestampOffsets(within(), topic)), 9)
 	deleted := must(admin.DeleteRecords(within(), kadm.OffsetsList{{Topic: topic, Partition: 0, At: 6}}.Offsets()))
 	low, _ := deleted.Lookup(topic, 0)
