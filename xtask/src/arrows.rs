@@ -14,11 +14,24 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("client", &["kafka-codec"]),
     ("broker", &["kafka-codec", "log", "meta", "coordinator", "client"]),
     ("mqtt", &["mqtt-codec", "client"]),
+    ("mqtt-client", &["mqtt-codec"]),
+    ("bridge", &["kafka-codec", "mqtt-codec", "client", "mqtt-client", "mqtt"]),
     ("console", &["client"]),
     ("testkit", &["kafka-codec", "mqtt-codec", "client"]),
     (
         "tributary",
-        &["kafka-codec", "mqtt-codec", "log", "meta", "coordinator", "broker", "client", "mqtt", "console"],
+        &[
+            "kafka-codec",
+            "mqtt-codec",
+            "log",
+            "meta",
+            "coordinator",
+            "broker",
+            "client",
+            "mqtt",
+            "bridge",
+            "console",
+        ],
     ),
 ];
 

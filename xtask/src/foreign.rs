@@ -36,6 +36,10 @@ pub const STAGES: &[crate::test::Stage] = &[
         foreign.debian()?;
         python3("flow.py", &["--ours", &build_tributary()?.to_string_lossy()])
     }),
+    ("bridge between any two brokers", |foreign| {
+        foreign.debian()?;
+        python3("bridge.py", &["--ours", &build_tributary()?.to_string_lossy()])
+    }),
     ("compacted topics as Kafka's tools see them", |_| {
         python3("compaction.py", &["--ours", &build_tributary()?.to_string_lossy()])
     }),

@@ -21,7 +21,7 @@ mod broker;
 mod config;
 mod deliver;
 mod error;
-mod mapping;
+pub mod mapping;
 mod message;
 mod net;
 mod packet;

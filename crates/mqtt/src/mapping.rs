@@ -3,11 +3,13 @@
 
 use bytes::Bytes;
 use client::door::{Header, Record, StoredRecord};
-use mqtt_codec::{PropertiesBuf, Property, QoS, topic as name};
+use mqtt_codec::{Properties, PropertiesBuf, Property, QoS, topic as name};
 
 use crate::config::{AckLevel, RouteKey};
 use crate::message::{Message, Position, Publication};
-use crate::route::{Routes, Target, record_key};
+pub use crate::route::{default_topic, record_key};
+
+use crate::route::{Routes, Target};
 
 const QOS: &[u8] = b"mqtt.qos";
 const RETAIN: &[u8] = b"mqtt.retain";
@@ -21,25 +23,84 @@ const CORRELATION_DATA: &[u8] = b"mqtt.correlation-data";
 const RESERVED: &[u8] = b"mqtt.";
 const ESCAPED_USER: &[u8] = b"mqtt.user.";
 
-/// The record of a publication under its route.
-pub(crate) fn record_of(publication: &Publication, target: &Target) -> Record {
-    let mut headers = vec![header(QOS, digit(publication.qos.as_u8()))];
-    if publication.retain {
+/// What stands in a message's headers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// Rule 6; QoS 1 for what did not come over MQTT.
+    pub qos: QoS,
+    /// Rule 7.
+    pub retain: bool,
+    /// Rule 8, unchecked.
+    pub topic: Option<Bytes>,
+    /// Rule 9.
+    pub client: Option<Bytes>,
+    /// Rule 10, counted from the record's timestamp.
+    pub expiry_s: Option<u32>,
+    /// Rules 11 to 13.
+    pub properties: PropertiesBuf,
+}
+
+/// The headers of a message (rules 6 to 14); `topic` and `client` where rules 8 and 9 want them.
+pub fn headers_of(
+    qos: QoS,
+    retain: bool,
+    topic: Option<&Bytes>,
+    client: Option<&Bytes>,
+    expiry_s: Option<u32>,
+    properties: Properties<'_>,
+) -> Vec<Header> {
+    let mut headers = vec![header(QOS, digit(qos.as_u8()))];
+    if retain {
         headers.push(header(RETAIN, Bytes::from_static(b"1")));
     }
+    headers.extend(topic.map(|topic| header(TOPIC, topic.clone())));
+    headers.extend(client.map(|client| header(CLIENT, client.clone())));
+    headers.extend(expiry_s.map(|expiry| header(EXPIRY, Bytes::from(expiry.to_string()))));
+    headers.extend(properties.iter().filter_map(header_of));
+    headers
+}
+
+/// What the headers of a record say (rules 6 to 18).
+pub fn described_by(headers: &[Header]) -> Described {
+    let mut found = Described {
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        topic: None,
+        client: None,
+        expiry_s: None,
+        properties: PropertiesBuf::new(),
+    };
+    let mut properties = Vec::new();
+    for h in headers {
+        let Some(value) = &h.value else { continue };
+        match &*h.key {
+            QOS => found.qos = qos_of(value).unwrap_or(found.qos),
+            RETAIN => found.retain = &**value == b"1",
+            TOPIC => found.topic = Some(value.clone()),
+            CLIENT => found.client = Some(value.clone()),
+            EXPIRY => found.expiry_s = text(value).and_then(|t| t.parse().ok()).or(found.expiry_s),
+            _ => {}
+        }
+        if let Some(property) = property_of(&h.key, value) {
+            keep(&mut properties, property);
+        }
+    }
+    found.properties = PropertiesBuf::from_properties(properties).unwrap_or_default();
+    found
+}
+
+/// The record of a publication under its route.
+pub(crate) fn record_of(publication: &Publication, target: &Target) -> Record {
     let key = record_key(target.key, &publication.topic);
-    if key.as_ref() != Some(&publication.topic) {
-        headers.push(header(TOPIC, publication.topic.clone()));
-    }
-    if let Some(client) = &publication.client {
-        headers.push(header(CLIENT, client.clone()));
-    }
-    if let Some(expiry) = publication.expiry_s {
-        headers.push(header(EXPIRY, Bytes::from(expiry.to_string())));
-    }
-    for property in publication.properties.iter() {
-        headers.extend(header_of(property));
-    }
+    let topic = Some(&publication.topic).filter(|topic| key.as_ref() != Some(*topic));
+    let headers = headers_of(
+        publication.qos,
+        publication.retain,
+        topic,
+        publication.client.as_ref(),
+        publication.expiry_s,
+        publication.properties.properties(),
+    );
     Record { key, value: Some(publication.payload.clone()), headers, timestamp_ms: None }
 }
 
@@ -90,25 +151,7 @@ pub(crate) fn retained_message_of(record: StoredRecord, position: Position) -> O
 }
 
 fn message_with_topic(record: StoredRecord, topic: Bytes, position: Position) -> Message {
-    let mut qos = QoS::AtLeastOnce;
-    let mut retain = false;
-    let mut client = None;
-    let mut expiry_s = None;
-    let mut properties = Vec::new();
-    for h in &record.headers {
-        let Some(value) = &h.value else { continue };
-        match &*h.key {
-            QOS => qos = qos_of(value).unwrap_or(qos),
-            RETAIN => retain = &**value == b"1",
-            CLIENT => client = Some(value.clone()),
-            EXPIRY => expiry_s = text(value).and_then(|t| t.parse().ok()).or(expiry_s),
-            _ => {}
-        }
-        if let Some(property) = property_of(&h.key, value) {
-            keep(&mut properties, property);
-        }
-    }
-    let properties = PropertiesBuf::from_properties(properties).unwrap_or_default();
+    let Described { qos, retain, client, expiry_s, properties, .. } = described_by(&record.headers);
     Message {
         publication: Publication {
             topic,

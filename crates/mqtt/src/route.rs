@@ -179,7 +179,7 @@ pub(crate) fn is_routed(topic: &TopicInfo) -> bool {
 }
 
 /// The key a record gets.
-pub(crate) fn record_key(key: RouteKey, topic: &Bytes) -> Option<Bytes> {
+pub fn record_key(key: RouteKey, topic: &Bytes) -> Option<Bytes> {
     match key {
         RouteKey::Topic => Some(topic.clone()),
         RouteKey::None => None,
@@ -204,7 +204,7 @@ fn is_kafka_name(name: &str) -> bool {
 /// The Kafka topic that the default route gives to an MQTT topic (or to a filter whose first level is literal):
 /// the first level, each character that Kafka forbids replaced by `_`. `None` when that is no name for it:
 /// empty, `.`, `..`, too long, or internal.
-fn default_topic(topic: &str) -> Option<Cow<'_, str>> {
+pub fn default_topic(topic: &str) -> Option<Cow<'_, str>> {
     let first = topic.split('/').next().unwrap_or_default();
     let name = if first.bytes().all(is_kafka_char) {
         Cow::Borrowed(first)

@@ -8,10 +8,10 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::sources::{self, Origin, Setting};
 use crate::config::{self, Plan};
 use crate::logging::{self, Verbosity};
-use crate::{daemon, serve, tools};
+use crate::{bridge_command, daemon, serve, tools};
 
 /// Exit code of a command line or configuration that cannot be used.
-const EXIT_USAGE: u8 = 2;
+pub const EXIT_USAGE: u8 = 2;
 
 /// Runs what `program` and `args` name.
 pub fn run(program: &str, args: &[String]) -> ExitCode {
@@ -71,6 +71,8 @@ Example:
 enum Own {
     /// Start the broker: MQTT, Kafka and console over one log
     Serve(ServeArgs),
+    /// Forward between an MQTT broker and a Kafka cluster that you run already
+    Bridge(bridge_command::BridgeArgs),
 }
 
 #[derive(Args)]
@@ -124,6 +126,7 @@ fn own_commands(args: &[String]) -> ExitCode {
     let argv = std::iter::once("tributary".to_string()).chain(args.iter().cloned());
     match Cli::try_parse_from(argv) {
         Ok(Cli { command: Own::Serve(args) }) => serve_command(args),
+        Ok(Cli { command: Own::Bridge(args) }) => bridge_command::run(args),
         Err(e) => {
             let _ = e.print();
             ExitCode::from(if e.use_stderr() { EXIT_USAGE } else { 0 })

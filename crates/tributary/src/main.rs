@@ -1,5 +1,6 @@
 //! The `tributary` binary: one program that is also every tool it is called as.
 
+mod bridge_command;
 mod cli;
 mod config;
 mod daemon;

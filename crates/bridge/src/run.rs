@@ -1,0 +1,184 @@
+//! Starts the lanes, each on a thread of its own, and ends them.
+
+use std::sync::Arc;
+
+use client::Error;
+use mqtt_client::{Dial, Tcp};
+use mqtt_codec::{Password, ProtocolVersion, Subscription};
+use tokio::sync::{mpsc, watch};
+
+use crate::config::{BridgeConfig, MqttVersion, Route, ToKafkaRoute};
+use crate::error::BridgeError;
+use crate::kafka::{Kafka, is_fatal};
+use crate::record::ToRecord;
+use crate::stats::{RouteStats, Stats};
+use crate::to_kafka;
+
+/// Ends a bridge when it is dropped or told to.
+#[derive(Debug)]
+pub struct Stop(watch::Sender<bool>);
+
+impl Stop {
+    /// Lanes finish what is under way and end.
+    pub fn stop(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+/// A bridge that runs.
+#[derive(Debug)]
+pub struct Running {
+    /// What it counts.
+    pub stats: Stats,
+    stop: Stop,
+    ended: mpsc::Receiver<Result<(), BridgeError>>,
+    lanes: usize,
+}
+
+impl Running {
+    /// Waits until a lane cannot go on, or all have ended.
+    ///
+    /// # Errors
+    /// Why the lane could not go on.
+    pub async fn ended(&mut self) -> Result<(), BridgeError> {
+        while self.lanes > 0 {
+            let Some(outcome) = self.ended.recv().await else { break };
+            self.lanes -= 1;
+            outcome?;
+        }
+        Ok(())
+    }
+
+    /// Tells all lanes to finish and end.
+    pub fn stop(&self) {
+        self.stop.stop();
+    }
+}
+
+/// Asks Kafka who it is, and starts all lanes. A Kafka that does not answer yet is waited for by the lanes.
+///
+/// # Errors
+/// A configuration that cannot be used, or a Kafka that refuses us.
+pub async fn run(config: BridgeConfig) -> Result<Running, BridgeError> {
+    let kafka = Kafka::new(&config.kafka);
+    let cluster = kafka.admin()?;
+    match cluster.describe_cluster().await {
+        Ok(_) => {}
+        Err(error) if is_fatal(&error) => return Err(error.into()),
+        Err(error @ Error::Broker(_)) if !error.is_retriable() => return Err(error.into()),
+        Err(error) => tracing::warn!(%error, "Kafka does not answer yet: waiting for it"),
+    }
+    cluster.close().await;
+    let dial = dial(&config)?;
+    let (stop, stopped) = watch::channel(false);
+    let (tell, ended) = mpsc::channel(64);
+    let mut stats = Stats::default();
+    let mut lanes = 0;
+    for route in &config.routes {
+        let Route::Mqtt(route) = route;
+        for n in 1..=route.connections {
+            let name = route.name.clone().unwrap_or_default();
+            let name = if route.connections > 1 { format!("{name}-{n}") } else { name };
+            let counts = Arc::new(RouteStats {
+                name: name.clone(),
+                direction: "mqtt-to-kafka",
+                ..RouteStats::default()
+            });
+            stats.routes.push(Arc::clone(&counts));
+            let id = format!("{}-{name}", config.name);
+            let mqtt = mqtt(&config, &id, route)?;
+            let setup = to_kafka::Setup {
+                id: id.clone(),
+                kafka: kafka.clone(),
+                to: ToRecord::new(route, None),
+                dead_letter: route.dead_letter.clone(),
+                state_topic: config.state_topic.clone(),
+                qos: route.qos,
+                in_flight: route.in_flight,
+                buffer_bytes: route.buffer_bytes,
+                stats: counts,
+            };
+            let (dial, stopped, tell) = (Arc::clone(&dial), stopped.clone(), tell.clone());
+            spawn(&id, tell, move || to_kafka::run(setup, mqtt, dial, stopped))?;
+            lanes += 1;
+        }
+    }
+    Ok(Running { stats, stop: Stop(stop), ended, lanes })
+}
+
+/// Runs a lane on a thread of its own.
+fn spawn<F>(
+    id: &str,
+    tell: mpsc::Sender<Result<(), BridgeError>>,
+    lane: impl FnOnce() -> F + Send + 'static,
+) -> Result<(), BridgeError>
+where
+    F: Future<Output = Result<(), BridgeError>>,
+{
+    let failed = |source| BridgeError::System { what: "a lane cannot be started".to_owned(), source };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let work = move || {
+        let outcome = runtime.block_on(lane());
+        let _ = tell.blocking_send(outcome);
+    };
+    std::thread::Builder::new().name(id.chars().take(15).collect()).spawn(work).map_err(failed)?;
+    Ok(())
+}
+
+/// What CONNECT and SUBSCRIBE of a lane say.
+fn mqtt(config: &BridgeConfig, id: &str, route: &ToKafkaRoute) -> Result<mqtt_client::Config, BridgeError> {
+    let side = &config.mqtt;
+    let mut mqtt = mqtt_client::Config::new(id);
+    mqtt.fall_back = side.version == MqttVersion::Newest;
+    if side.version == MqttVersion::V311 {
+        mqtt.connect.version = ProtocolVersion::V311;
+    }
+    mqtt.connect.keep_alive = side.keep_alive;
+    mqtt.connect.user_name = side.user.clone();
+    mqtt.connect.password = password(config)?.map(|p| Password::from(p.as_str()));
+    mqtt.connect.properties.session_expiry_interval = Some(side.session_expiry.unwrap_or(u32::MAX));
+    mqtt.in_flight_max = route.in_flight;
+    for filter in &route.filter {
+        let filter = match &route.share {
+            Some(share) => format!("$share/{share}/{filter}"),
+            None => filter.clone(),
+        };
+        let mut subscription = Subscription::new(filter, route.qos);
+        subscription.retain_as_published = true;
+        if route.share.is_none() {
+            // Retained messages come once, not with every start.
+            subscription.retain_handling = mqtt_codec::RetainHandling::SendIfNew;
+        }
+        mqtt = mqtt.subscribe(subscription);
+    }
+    Ok(mqtt)
+}
+
+fn password(config: &BridgeConfig) -> Result<Option<String>, BridgeError> {
+    let Some(path) = &config.mqtt.password_file else { return Ok(config.mqtt.password.clone()) };
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| BridgeError::System { what: path.display().to_string(), source })?;
+    Ok(Some(text.lines().next().unwrap_or_default().to_owned()))
+}
+
+/// How to reach the MQTT broker.
+fn dial(config: &BridgeConfig) -> Result<Arc<dyn Dial>, BridgeError> {
+    let given = config.mqtt.address.as_str();
+    let (scheme, rest) = given.split_once("://").unwrap_or(("mqtt", given));
+    let wrong = |what: &str| BridgeError::Config(format!("mqtt address {given:?}: {what}"));
+    let default_port = match scheme {
+        "mqtt" | "tcp" => 1883,
+        other => return Err(wrong(&format!("{other}:// is not known"))),
+    };
+    let (host, port) = match rest.rsplit_once(':') {
+        Some((host, port)) if !host.ends_with(':') && !port.ends_with(']') => {
+            (host, port.parse().map_err(|_| wrong("the port is not a number up to 65535"))?)
+        }
+        _ => (rest, default_port),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if host.is_empty() {
+        return Err(wrong("there is no host"));
+    }
+    Ok(Arc::new(Tcp::new(host, port)))
+}

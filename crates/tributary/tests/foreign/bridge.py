@@ -1,0 +1,315 @@
+#!/usr/bin/env python3
+"""`tributary bridge` between Mosquitto or our MQTT broker and Apache Kafka or our Kafka, in all four mixes; and what is
+lost or doubled when bridge, MQTT broker or Kafka are killed under load.
+
+  bridge.py --ours PATH [--rounds N] [--messages N] [--only WORD,...]
+
+`--rounds` kills for each victim and mix (default 1). Ends with `N passed, M failed`."""
+import argparse, json, os, random, re, shutil, signal, subprocess, sys, tempfile, time, traceback, urllib.request
+import real_kafka
+
+p = argparse.ArgumentParser()
+p.add_argument("--ours", required=True)
+p.add_argument("--rounds", type=int, default=1)
+p.add_argument("--messages", type=int, default=1000, help="of each QoS in a round")
+p.add_argument("--only", default="")
+p.add_argument("--seed", type=int, default=None)
+a = p.parse_args()
+OURS = os.path.abspath(a.ours)
+ONLY = [w for w in a.only.split(",") if w]
+WAIT = 60
+passed, failed = 0, []
+random.seed(a.seed)
+
+
+def check(name):
+    def run(function):
+        global passed
+        if ONLY and not any(w in name for w in ONLY):
+            return function
+        began = time.monotonic()
+        try:
+            said = function()
+            passed += 1
+            print("pass %s (%.1f s)%s" % (name, time.monotonic() - began, ": " + said if said else ""), flush=True)
+        except Exception:
+            failed.append(name)
+            print("FAIL", name, flush=True)
+            traceback.print_exc()
+        return function
+    return run
+
+
+def until(what, condition, seconds=WAIT):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError("not within %d s: %s" % (seconds, what))
+        time.sleep(0.05)
+
+
+def run(command, inp=None, timeout=WAIT):
+    r = subprocess.run(command, input=inp, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout,
+                       stdin=subprocess.DEVNULL if inp is None else None)
+    if r.returncode:
+        raise AssertionError("%s: exit %s\n%s" % (command, r.returncode, r.stderr.decode(errors="replace")))
+    return r.stdout
+
+
+FOLDER = tempfile.mkdtemp(prefix="bridge-")
+
+
+class Process:
+    """A process that is started again with the same command and data after it was killed."""
+
+    def __init__(self, name, command, ready):
+        self.name, self.command, self.ready = name, command, ready
+        self.log = os.path.join(FOLDER, name + ".log")
+        self.process = None
+        self.start()
+
+    def start(self):
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True)
+        self.lines = []
+        if self.ready:
+            for line in self.process.stdout:
+                self.lines.append(line.strip())
+                if line.strip() == self.ready:
+                    return
+            raise AssertionError("%s did not start:\n%s" % (self.name, open(self.log).read()[-3000:]))
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self, seconds=30):
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(seconds)
+
+
+def accepts(port):
+    import socket
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", int(port))) == 0
+
+
+class Mosquitto:
+    """Keeps sessions in a file that it writes after each change."""
+
+    def __init__(self):
+        self.port = str(real_kafka.free_port())
+        data = os.path.join(FOLDER, "mosquitto")
+        os.makedirs(data)
+        os.chmod(data, 0o777)
+        conf = os.path.join(FOLDER, "mosquitto.conf")
+        with open(conf, "w") as f:
+            f.write("listener %s 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\npersistence true\npersistence_location %s/\n"
+                    "autosave_on_changes true\nautosave_interval 1\nuser root\n" % (self.port, data))
+        program = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+        self.process = Process("mosquitto", [program, "-c", conf], None)
+        until("Mosquitto listens", lambda: accepts(self.port))
+
+    def kill(self):
+        self.process.kill()
+
+    def start(self):
+        self.process.start()
+        until("Mosquitto listens", lambda: accepts(self.port))
+
+
+class Node:
+    """Our server with fixed ports."""
+
+    def __init__(self, name):
+        self.port, kafka = str(real_kafka.free_port()), real_kafka.free_port()
+        self.bootstrap = "127.0.0.1:%d" % kafka
+        self.process = Process(name, [OURS, "serve", "--data", os.path.join(FOLDER, name), "--mqtt", "127.0.0.1:" + self.port, "--kafka",
+                                      self.bootstrap, "--console", "off"], "ready")
+
+    def kill(self):
+        self.process.kill()
+
+    def start(self):
+        self.process.start()
+
+
+class RealKafka:
+    """Apache Kafka that is started again on its data and ports."""
+
+    def __init__(self):
+        self.node = real_kafka.RealKafka(data=os.path.join(FOLDER, "kafka"))
+        self.bootstrap = self.node.bootstrap
+
+    def kill(self):
+        self.node.process.kill()
+        self.node.process.wait()
+
+    def start(self):
+        config = os.path.join(self.node.data, "server.properties")
+        with open(self.node.log, "ab") as out:
+            self.node.process = subprocess.Popen(real_kafka.tool_command("kafka.Kafka", config, heap="512M"), stdin=subprocess.DEVNULL,
+                                                 stdout=out, stderr=out, start_new_session=True)
+        until("Kafka listens", lambda: accepts(self.bootstrap.split(":")[1]), 90)
+
+
+number = 0
+
+
+class Bridge(Process):
+    def __init__(self, mqtt, kafka, filter, topic, *more):
+        global number
+        number += 1
+        self.http = "127.0.0.1:%d" % real_kafka.free_port()
+        super().__init__("bridge-%d" % number, [OURS, "bridge", "--mqtt", "127.0.0.1:" + mqtt.port, "--filter", filter, "--kafka",
+                                                kafka.bootstrap, "--topic", topic, "--name", "bridge-%d" % number, "--metrics", self.http, *more],
+                         "ready")
+
+    def get(self, path):
+        try:
+            with urllib.request.urlopen("http://%s%s" % (self.http, path), timeout=5) as answer:
+                return answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.read().decode()
+        except OSError:
+            return ""
+
+    def metric(self, name):
+        return sum(int(n) for n in re.findall(r"^tributary_bridge_%s{.*} (\d+)$" % name, self.get("/metrics"), re.M))
+
+
+def records(kafka, topic):
+    """(key, value, headers) of all committed records."""
+    out = run(["kcat", "-C", "-b", kafka.bootstrap, "-t", topic, "-o", "beginning", "-e", "-q", "-J", "-X", "isolation.level=read_committed"])
+    rows = [json.loads(line) for line in out.decode().splitlines()]
+    return [(r["key"], r["payload"], list(zip(r.get("headers", [])[::2], r.get("headers", [])[1::2]))) for r in rows]
+
+
+def publish(mqtt, topic, text, qos, *more):
+    run(["mosquitto_pub", "-V", "5", "-p", mqtt.port, "-t", topic, "-s", "-q", str(qos), *more], inp=text.encode())
+
+
+MQTT = {"Mosquitto": Mosquitto, "our MQTT": lambda: Node("mqtt")}
+KAFKA = {"Apache Kafka": RealKafka, "our Kafka": lambda: Node("kafka")}
+started = {}
+
+
+def server(kinds, name):
+    if name not in started:
+        started[name] = kinds[name]()
+    return started[name]
+
+
+LARGE = 200_000
+
+
+def flow(mqtt, kafka, topic):
+    run([OURS, "kafka-topics", "--bootstrap-server", kafka.bootstrap, "--create", "--topic", topic, "--config", "max.message.bytes=10000"])
+    bridge = Bridge(mqtt, kafka, topic + "/#", topic)
+    for qos in (0, 1, 2):
+        publish(mqtt, topic + "/a", "at %d" % qos, qos, "-D", "PUBLISH", "user-property", "unit", "C", "-D", "PUBLISH", "content-type", "text/plain")
+    # One that Kafka does not take, and one behind it.
+    publish(mqtt, topic + "/large", "x" * LARGE, 1)
+    publish(mqtt, topic + "/large", "y" * LARGE, 2)
+    publish(mqtt, topic + "/b", "behind", 1)
+    publish(mqtt, topic + "/b", "behind", 2)
+    until("all is through", lambda: bridge.metric("delivered_total") + bridge.metric("dead_letters_total") == 7)
+    headers = lambda qos: [("mqtt.qos", str(qos)), ("unit", "C"), ("mqtt.content-type", "text/plain")]
+    expected = [(topic + "/a", "at %d" % qos, headers(qos)) for qos in (0, 1, 2)] + \
+               [(topic + "/b", "behind", [("mqtt.qos", str(qos))]) for qos in (1, 2)]
+    got = records(kafka, topic)
+    assert sorted(got) == sorted(expected), got
+    letters = records(kafka, topic + ".dead-letter")
+    for qos, letter in (("1", "x"), ("2", "y")):
+        parts = [value for key, value, h in letters if dict(h)["mqtt.qos"] == qos]
+        assert "".join(parts) == letter * LARGE, "%d parts" % len(parts)
+    assert bridge.get("/readyz") == "ready\n" and bridge.get("/healthz") == "ok\n"
+    # While it is away the broker keeps what it subscribed to.
+    assert bridge.stop() == 0
+    publish(mqtt, topic + "/away", "while away", 1)
+    publish(mqtt, topic + "/away", "while away", 2)
+    bridge.start()
+    until("what came meanwhile is through", lambda: len(records(kafka, topic)) == 7)
+    assert bridge.stop() == 0
+
+
+def kill_rounds(mqtt, kafka, topic, victim):
+    """Numbered messages at QoS 1 and 2 while `victim` is killed and started again."""
+    bridge = Bridge(mqtt, kafka, topic + "/#", topic)
+    target = {"bridge": bridge, "MQTT": mqtt, "Kafka": kafka}[victim]
+    strict = not (victim == "MQTT" and isinstance(mqtt, Mosquitto))
+    sent, doubled1 = 0, 0
+    for round_ in range(a.rounds):
+        pubs = []
+        lines = "".join("%d\n" % n for n in range(sent, sent + a.messages)).encode()
+        sent += a.messages
+        for qos in (1, 2):
+            pub = subprocess.Popen(["mosquitto_pub", "-p", mqtt.port, "-t", "%s/q%d" % (topic, qos), "-q", str(qos), "-l", "-c", "-i",
+                                    "%s-pub-%d" % (topic, qos), "-V", "311"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            pubs.append(pub)
+        rest = [lines, lines]
+        kills = 0
+        step = max(1, len(lines) // 20)
+        kill_at = random.randrange(0, 20)
+        for n in range(21):
+            for i, pub in enumerate(pubs):
+                piece, rest[i] = rest[i][:step], rest[i][step:]
+                pub.stdin.write(piece)
+                pub.stdin.flush()
+            time.sleep(random.random() * 0.02)
+            if n == kill_at:
+                target.kill()
+                kills += 1
+                time.sleep(random.random() * 0.3)
+                target.start()
+        for pub in pubs:
+            pub.stdin.close()
+        for pub in pubs:
+            assert pub.wait(WAIT * 2) == 0, "publisher: exit %s" % pub.returncode
+    expected = range(sent)
+
+    def seen(qos):
+        return [int(value) for key, value, _ in records(kafka, topic) if key == "%s/q%d" % (topic, qos)]
+
+    def complete():
+        return all(set(seen(qos)) >= set(expected) for qos in (1, 2))
+
+    if strict:
+        until("every message is in Kafka", complete, 90)
+        # Nothing more comes: what is doubled would have come by now.
+        until("nothing is in flight", lambda: bridge.metric("in_flight") == 0)
+    else:
+        time.sleep(5)
+    q1, q2 = seen(1), seen(2)
+    missing = [len(set(expected) - set(q)) for q in (q1, q2)]
+    doubled = [len(q) - len(set(q)) for q in (q1, q2)]
+    firsts = list(dict.fromkeys(q1))
+    said = "%d kills, %d messages of each QoS; missing %s, doubled %s (QoS 1, 2)" % (a.rounds, sent, missing, doubled)
+    if strict:
+        assert missing == [0, 0], said
+        assert doubled[1] == 0, said
+        assert q2 == sorted(q2), "QoS 2 out of order; " + said
+        assert firsts == sorted(firsts), "QoS 1 out of order; " + said
+    assert bridge.stop() == 0
+    return said
+
+
+for mqtt_name in MQTT:
+    for kafka_name in KAFKA:
+        mix = "%s to %s" % (mqtt_name, kafka_name)
+
+        @check("flow, " + mix)
+        def _():
+            flow(server(MQTT, mqtt_name), server(KAFKA, kafka_name), "flow%d" % time.time_ns())
+
+        for victim in ("bridge", "MQTT", "Kafka"):
+            @check("kill -9 of %s, %s" % (victim, mix))
+            def _():
+                topic = "kill%d" % time.time_ns()
+                return kill_rounds(server(MQTT, mqtt_name), server(KAFKA, kafka_name), topic, victim)
+
+for process in started.values():
+    process.kill()
+shutil.rmtree(FOLDER, ignore_errors=True) if not failed else print("logs in", FOLDER)
+print("%d passed, %d failed" % (passed, len(failed)))
+sys.exit(1 if failed else 0)
