@@ -13,6 +13,10 @@ use crate::error::BridgeError;
 /// How long a record may wait for its topic or for memory before somebody asks why.
 const MAX_BLOCK_MS: &str = "10000";
 
+/// So many answers in a row must say that a topic is not there, with this pause between them.
+const MISSING_ANSWERS: u32 = 10;
+const MISSING_PAUSE: Duration = Duration::from_secs(2);
+
 /// Makes clients with the configured properties.
 #[derive(Clone, Debug)]
 pub(crate) struct Kafka {
@@ -100,6 +104,17 @@ pub(crate) async fn topic_state(admin: &Admin, topic: &str) -> TopicState {
         }
         _ => TopicState::Unknown,
     }
+}
+
+/// As [`topic_state`], but a topic is missing only when it stays missing: a broker that has just started knows of none.
+pub(crate) async fn lasting_topic_state(admin: &Admin, topic: &str) -> TopicState {
+    for _ in 0..MISSING_ANSWERS {
+        match topic_state(admin, topic).await {
+            TopicState::Missing => tokio::time::sleep(MISSING_PAUSE).await,
+            other => return other,
+        }
+    }
+    TopicState::Missing
 }
 
 /// Makes a topic unless it is there.

@@ -18,7 +18,7 @@ use mqtt_codec::{PacketId, Publish};
 use super::dead_letter::DeadLetters;
 use super::state::{StateTopic, Taken};
 use crate::error::BridgeError;
-use crate::kafka::{Kafka, TopicState, create_topic, is_fatal, is_poison, pause, topic_state};
+use crate::kafka::{Kafka, TopicState, create_topic, is_fatal, is_poison, lasting_topic_state, pause};
 use crate::record::ToRecord;
 use crate::stats::RouteStats;
 
@@ -389,7 +389,7 @@ async fn blame(
     if is_poison(error) {
         return Some((Bad::One(at), error.to_string()));
     }
-    let missing = topic_state(&context.admin, topic).await == TopicState::Missing;
+    let missing = lasting_topic_state(&context.admin, topic).await == TopicState::Missing;
     missing.then(|| (Bad::Topic(topic.into()), format!("the topic {topic} does not exist")))
 }
 
@@ -406,7 +406,7 @@ async fn missing(context: &Context, items: &[Item]) -> Arc<str> {
         tokio::time::sleep(PATIENCE).await;
         let topics: BTreeSet<_> = items.iter().filter(|i| i.letter.is_none()).map(|i| &i.topic).collect();
         for topic in topics {
-            if topic_state(&context.admin, topic).await == TopicState::Missing {
+            if lasting_topic_state(&context.admin, topic).await == TopicState::Missing {
                 return Arc::clone(topic);
             }
         }

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::error::BridgeError;
-use crate::kafka::{Kafka, TopicState, is_fatal, is_poison, pause, topic_state};
+use crate::kafka::{Kafka, TopicState, is_fatal, is_poison, lasting_topic_state, pause, topic_state};
 use crate::record::ToRecord;
 use crate::stats::RouteStats;
 use dead_letter::DeadLetters;
@@ -416,11 +416,14 @@ impl Lane {
         if topics.is_empty() || self.probe.is_some() {
             return;
         }
-        let admin = self.admin.clone();
+        let (admin, missing) = (self.admin.clone(), self.missing.clone());
         self.probe = Some(Box::pin(async move {
             let mut found = Vec::new();
             for topic in topics {
-                let state = topic_state(&admin, &topic).await;
+                let state = match missing.contains(&topic) {
+                    true => topic_state(&admin, &topic).await,
+                    false => lasting_topic_state(&admin, &topic).await,
+                };
                 found.push((topic, state));
             }
             found
@@ -514,7 +517,7 @@ async fn send_stubbornly(
         if is_fatal(&error) {
             return Err(Refused::Fatal(error));
         }
-        if topic_state(&admin, &topic).await == TopicState::Missing {
+        if lasting_topic_state(&admin, &topic).await == TopicState::Missing {
             return Err(Refused::Missing);
         }
         tracing::warn!(%topic, %error, "sending again");

@@ -325,12 +325,14 @@ def mqtt_offline(server):
 class Relay:
     """Mosquitto, a plain forwarder, Kafka."""
 
+    def forward(self, mqtt, kafka):
+        return Server([a.forwarder, mqtt, "load/#", kafka, "load"], ready="ready")
+
     def __init__(self):
         self.kafka = Kafka()
         self.mosquitto = mosquitto()
         create_topic(self.kafka.address("kafka"), "load")
-        self.forwarder = Server([a.forwarder, self.mosquitto.address("mqtt"), "load/#", self.kafka.address("kafka"), "load"],
-                                ready="ready")
+        self.forwarder = self.forward(self.mosquitto.address("mqtt"), self.kafka.address("kafka"))
         self.all = [self.kafka, self.mosquitto, self.forwarder]
 
     def address(self, what):
@@ -349,6 +351,23 @@ class Relay:
     def stop(self):
         for s in reversed(self.all):
             s.stop()
+
+
+class Bridged(Relay):
+    """The same with our bridge for the forwarder."""
+
+    def forward(self, mqtt, kafka):
+        return Server([a.tributary, "bridge", "--mqtt", mqtt, "--filter", "load/#", "--kafka", kafka, "--topic", "load", "--quiet"],
+                      ready="ready")
+
+
+def bridge_load(server, *args):
+    r = relay_load(server, *args)
+    messages = count(args[1])
+    r["CPU-s per million, forwarder alone"] = server.forwarder.cost() / messages * 1e6
+    r["with Mosquitto"] = (server.forwarder.cost() + server.mosquitto.cost()) / messages * 1e6
+    r["RSS MB"] = rss_mb(server.forwarder.pid)
+    return r
 
 
 def relay_load(server, rate, messages, publishers):
@@ -388,6 +407,10 @@ def relay_pair(function):
         create_topic(server.address("kafka"), "load")
         return server
     return [("Tributary, durable", ours, function), ("Mosquitto + Go forwarder + Kafka, nothing synced", Relay, function)]
+
+
+def bridge_pair(function):
+    return [("Mosquitto + `tributary bridge` + Kafka", Bridged, function), ("Mosquitto + Go forwarder + Kafka", Relay, function)]
 
 
 def pair(function, theirs, name):
@@ -449,6 +472,10 @@ MEASURES = {
     "mqtt-retained": ("MQTT, 100,000 retained messages to one `#` subscriber, QoS 0", mqtt(mqtt_retained)),
     "mqtt-offline": ("MQTT, 20,000 QoS 1 messages for each of 200 sessions that are away", mqtt(mqtt_offline)),
     "relay-1000": ("MQTT QoS 1 to a Kafka consumer, 1,000 messages a second", relay_pair(lambda s: relay_load(s, 1000, 15_000, 4))),
+    "bridge-1000": ("MQTT QoS 1 to a Kafka consumer through Mosquitto, a forwarder and Kafka, 1,000 messages a second",
+                    bridge_pair(lambda s: bridge_load(s, 1000, 15_000, 4))),
+    "bridge-max": ("MQTT QoS 1 to a Kafka consumer through Mosquitto, a forwarder and Kafka, as fast as it goes",
+                   bridge_pair(lambda s: bridge_load(s, 0, 300_000, 4))),
     "relay-max": ("MQTT QoS 1 to a Kafka consumer, as fast as it goes", relay_pair(lambda s: relay_load(s, 0, 300_000, 4))),
 }
 

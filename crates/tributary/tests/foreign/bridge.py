@@ -179,8 +179,13 @@ class Bridge(Process):
 
 
 def records(kafka, topic):
-    """(key, value, headers) of all committed records."""
-    out = run(["kcat", "-C", "-b", kafka.bootstrap, "-t", topic, "-o", "beginning", "-e", "-q", "-J", "-X", "isolation.level=read_committed"])
+    """(key, value, headers) of all committed records; none while Kafka does not know the topic, as when it has just started."""
+    try:
+        out = run(["kcat", "-C", "-b", kafka.bootstrap, "-t", topic, "-o", "beginning", "-e", "-q", "-J", "-X", "isolation.level=read_committed"])
+    except AssertionError as error:
+        if "Unknown topic or partition" in str(error):
+            return []
+        raise
     rows = [json.loads(line) for line in out.decode().splitlines()]
     return [(r["key"], r["payload"], list(zip(r.get("headers", [])[::2], r.get("headers", [])[1::2]))) for r in rows]
 
