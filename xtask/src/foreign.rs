@@ -74,6 +74,7 @@ pub const STAGES: &[crate::test::Stage] = &[
         let node = Node::start_with(QUICK_GROUPS)?;
         python3("real_kafka.py", &["java", "Clients", &node.kafka])
     }),
+    ("kafka streams, connect and mirrormaker, killed and restarted", applications),
     ("python clients", |foreign| {
         let python = foreign.python()?;
         let node = Node::start()?;
@@ -234,6 +235,30 @@ fn mosquitto_tools(foreign: &Foreign) -> Result<()> {
     compare(&address)?;
     drop(broker);
     compare(&Node::start()?.mqtt)
+}
+
+/// Kafka's own applications on nodes that their scripts start and kill; side by side, as most of it is waiting.
+fn applications(foreign: &Foreign) -> Result<()> {
+    let (python, ours) = (foreign.python()?, build_tributary()?);
+    let run = &|script: &str| {
+        Command::new(&python).arg("-B").arg(Foreign::source(script)).arg("--ours").arg(&ours).output()
+    };
+    let scripts = ["streams.py", "connect.py", "mirror.py"];
+    let finished = std::thread::scope(|scope| {
+        let running = scripts.map(|script| (script, scope.spawn(move || run(script))));
+        running.map(|(script, thread)| (script, thread.join()))
+    });
+    let mut failed = Vec::new();
+    for (script, done) in finished {
+        let done = done.map_err(|_| anyhow::anyhow!("running {script}"))??;
+        println!("-- {script}\n{}", String::from_utf8_lossy(&done.stdout).trim_end());
+        if !done.status.success() {
+            eprintln!("{}", String::from_utf8_lossy(&done.stderr).trim_end());
+            failed.push(script);
+        }
+    }
+    anyhow::ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    Ok(())
 }
 
 /// Our Kafka client's own check against the Kafka at `bootstrap`.

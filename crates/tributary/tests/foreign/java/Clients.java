@@ -77,7 +77,7 @@ public final class Clients {
             checks.put(protocol + " group: exactly once through transactions", () -> exactlyOnce(protocol));
             checks.put(protocol + " group in admin", () -> groupAdmin(protocol));
         }
-        for (String assignor : List.of("RangeAssignor", "RoundRobinAssignor", "StickyAssignor")) {
+        for (String assignor : List.of("RangeAssignor", "RoundRobinAssignor", "StickyAssignor", "CooperativeStickyAssignor")) {
             checks.put("classic group, " + assignor, () -> group("classic",
                 Map.of("partition.assignment.strategy", "org.apache.kafka.clients.consumer." + assignor)));
         }
