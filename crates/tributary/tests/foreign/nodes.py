@@ -5,7 +5,7 @@ import atexit, os, shutil, signal, socket, subprocess, sys, tempfile, time
 import confluent_kafka as ck
 from confluent_kafka.admin import AdminClient
 
-WAIT = 120
+WAIT = 240
 # What a client hears of a node that is being killed and started.
 AWAY = {ck.KafkaError._TRANSPORT, ck.KafkaError._TIMED_OUT, ck.KafkaError._ALL_BROKERS_DOWN, ck.KafkaError.COORDINATOR_NOT_AVAILABLE,
         ck.KafkaError.COORDINATOR_LOAD_IN_PROGRESS, ck.KafkaError.NOT_COORDINATOR, ck.KafkaError.LEADER_NOT_AVAILABLE}
