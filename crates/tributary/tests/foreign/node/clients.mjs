@@ -47,7 +47,7 @@ async function withClients(clients, run) {
 
 // The committed values of a topic, once there are `n`.
 async function records(topic, n) {
-  const consumer = kafka.consumer({ groupId: name('read'), readUncommitted: false });
+  const consumer = kafka.consumer({ maxWaitTimeInMs: 100, groupId: name('read'), readUncommitted: false });
   return withClients([consumer], async () => {
     const got = [];
     await consumer.subscribe({ topics: [topic], fromBeginning: true });
@@ -62,7 +62,7 @@ const tests = {
     const topic = name('kjs');
     const admin = kafka.admin();
     const producer = kafka.producer({ idempotent: true });
-    const consumer = kafka.consumer({ groupId: name('g') });
+    const consumer = kafka.consumer({ maxWaitTimeInMs: 100, groupId: name('g') });
     await withClients([admin, producer, consumer], async () => {
       assert.equal(await admin.createTopics({ topics: [{ topic, numPartitions: 3 }] }), true);
       const messages = Array.from({ length: 100 }, (_, i) => ({ key: `k${i % 5}`, value: `${i}`, headers: { h: `${i}` } }));
@@ -96,7 +96,7 @@ const tests = {
     const producer = kafka.producer();
     const got = [];
     const member = async () => {
-      const consumer = kafka.consumer({ groupId, sessionTimeout: 10000, heartbeatInterval: 200, rebalanceTimeout: 5000 });
+      const consumer = kafka.consumer({ maxWaitTimeInMs: 100, groupId, sessionTimeout: 10000, heartbeatInterval: 200, rebalanceTimeout: 5000 });
       const m = { consumer, owned: 0 };
       consumer.on(consumer.events.GROUP_JOIN, (e) => { m.owned = (e.payload.memberAssignment[topic] ?? []).length; });
       await consumer.connect();
@@ -170,7 +170,7 @@ const tests = {
     const base = Date.now() - 3_600_000; // what is much older, retention deletes
     const admin = kafka.admin();
     const producer = kafka.producer();
-    const consumer = kafka.consumer({ groupId });
+    const consumer = kafka.consumer({ maxWaitTimeInMs: 100, groupId });
     await withClients([admin, producer], async () => {
       await admin.createTopics({ topics: [{ topic, numPartitions: 1 }] });
       await producer.send({ topic, messages: Array.from({ length: 10 }, (_, i) => ({ value: `${i}`, timestamp: `${base + i}` })) });
@@ -239,7 +239,7 @@ const tests = {
     const p = await mqtt.connectAsync(`mqtt://${mqttAddress}`, { protocolVersion: 5 });
     await p.publishAsync(`${base}/a/b`, 'payload', { qos: 1, properties: { userProperties: { site: 'north' } } });
     await p.endAsync();
-    const consumer = kafka.consumer({ groupId: name('g') });
+    const consumer = kafka.consumer({ maxWaitTimeInMs: 100, groupId: name('g') });
     await withClients([consumer], async () => {
       const got = [];
       await consumer.subscribe({ topics: [base], fromBeginning: true });
