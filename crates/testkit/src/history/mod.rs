@@ -4,8 +4,9 @@
 //! Drivers note each operation in a [`Recorder`] when they begin it and when they know its outcome. `Ok` means
 //! acknowledged, `Fail` certainly not done, and an operation without either may or may not have happened (the
 //! connection broke, the node was killed). [`check_log`] compares that with a complete final read of each
-//! partition, [`check_transactions`] with what `read_committed` readers see of transactions, [`check_mqtt`] with what persistent subscribers got. Both are pure, so their own tests can show each
-//! violation.
+//! partition, [`check_transactions`] with what `read_committed` readers see of transactions, [`check_registers`] with
+//! what was found under names that are set and removed, [`check_mqtt`] with what persistent subscribers got. All are
+//! pure, so their own tests can show each violation.
 //!
 //! Values are unique numbers that the driver puts into payloads.
 //!
@@ -22,6 +23,7 @@
 
 mod log;
 mod mqtt;
+mod registers;
 mod transactions;
 mod violation;
 
@@ -33,6 +35,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use log::check_log;
 pub use mqtt::{MqttEnd, SubscriberEnd, check_mqtt};
+pub use registers::check_registers;
 pub use transactions::check_transactions;
 pub use violation::{Report, Violation};
 
@@ -146,6 +149,15 @@ pub enum Op {
     GroupOffset(GroupOffset),
     /// Append records in one transaction. `Ok`: committed; `Fail`: aborted.
     Transaction(Vec<(Partition, Value)>),
+    /// Set the value of a name, or remove it.
+    Set {
+        /// The name.
+        name: Arc<str>,
+        /// Its value from now on; unique among the values of the name. `None`: there is nothing of this name.
+        value: Option<Value>,
+    },
+    /// Look up the values of names.
+    Look,
 }
 
 /// How an operation ended.
@@ -155,6 +167,8 @@ pub enum Outcome {
     Ok(Option<i64>),
     /// Records read.
     Records(Vec<(i64, Value)>),
+    /// Names looked up, with their values.
+    Found(Vec<(Arc<str>, Option<Value>)>),
     /// Certainly not done.
     Fail,
 }
@@ -176,7 +190,7 @@ impl Operation {
     /// When it was acknowledged.
     pub fn ok_at(&self) -> Option<u64> {
         match &self.ended {
-            Some((at, Outcome::Ok(_) | Outcome::Records(_))) => Some(*at),
+            Some((at, Outcome::Ok(_) | Outcome::Records(_) | Outcome::Found(_))) => Some(*at),
             _ => None,
         }
     }

@@ -550,3 +550,72 @@ mod transactions {
         assert_eq!(check(None, &[], 3), ["hanging: t-0 ends at 3, readers of what is committed see 2"]);
     }
 }
+
+mod registers {
+    use super::*;
+
+    fn set(recorder: &Recorder, value: Option<Value>) -> OpId {
+        recorder.begin(1, Op::Set { name: "r".into(), value })
+    }
+
+    fn look(recorder: &Recorder, found: Option<Value>) -> Vec<String> {
+        let id = recorder.begin(2, Op::Look);
+        recorder.end(id, Outcome::Found(vec![("r".into(), found)]));
+        check_registers(&recorder.history()).violations.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_last_acknowledged_or_a_later_one_is_valid() {
+        let recorder = Recorder::default();
+        assert_eq!(look(&recorder, None), [""; 0]);
+        let first = set(&recorder, Some(1));
+        assert_eq!(look(&recorder, None), [""; 0]);
+        assert_eq!(look(&recorder, Some(1)), [""; 0]);
+        recorder.sent(first, None);
+        set(&recorder, None);
+        set(&recorder, Some(3));
+        for found in [None, Some(1), Some(3)] {
+            assert_eq!(look(&recorder, found), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn a_lost_write_is_found() {
+        let recorder = Recorder::default();
+        let first = set(&recorder, Some(1));
+        recorder.sent(first, None);
+        assert_eq!(look(&recorder, None), ["wrong value: r was found to be nothing, allowed are 1"]);
+    }
+
+    #[test]
+    fn a_value_that_comes_back_is_found() {
+        let recorder = Recorder::default();
+        for value in [Some(1), Some(2)] {
+            let id = set(&recorder, value);
+            recorder.sent(id, None);
+        }
+        assert_eq!(look(&recorder, Some(1)), ["come back: r was found to be 1, allowed are 2"]);
+        let recorder = Recorder::default();
+        for value in [Some(1), None] {
+            let id = set(&recorder, value);
+            recorder.sent(id, None);
+        }
+        assert_eq!(look(&recorder, Some(1)), ["come back: r was found to be 1, allowed are nothing"]);
+    }
+
+    #[test]
+    fn a_look_that_began_before_the_acknowledgement_may_miss_it() {
+        let recorder = Recorder::default();
+        let early = recorder.begin(2, Op::Look);
+        let first = set(&recorder, Some(1));
+        recorder.sent(first, None);
+        recorder.end(early, Outcome::Found(vec![("r".into(), None)]));
+        assert!(check_registers(&recorder.history()).is_valid());
+    }
+
+    #[test]
+    fn what_was_never_set_is_found() {
+        let recorder = Recorder::default();
+        assert_eq!(look(&recorder, Some(9)), ["wrong value: r was found to be 9, allowed are nothing"]);
+    }
+}

@@ -155,6 +155,17 @@ pub enum Violation {
         /// How far others do.
         end: i64,
     },
+    /// What was found under a name is not what may be there.
+    Stale {
+        /// The name.
+        name: String,
+        /// What was found (`None`: nothing).
+        found: Option<Value>,
+        /// What could have been there; `None` stands for nothing.
+        allowed: Vec<Option<Value>>,
+        /// Whether what was found had been there before.
+        old: bool,
+    },
     /// A subscriber never got an acknowledged message.
     NotDelivered {
         /// Subscriber.
@@ -270,6 +281,11 @@ impl fmt::Display for Violation {
             }
             Self::Hanging { partition, stable, end } => {
                 write!(f, "hanging: {partition} ends at {end}, readers of what is committed see {stable}")
+            }
+            Self::Stale { name, found, allowed, old } => {
+                let what = if *old { "come back" } else { "wrong value" };
+                write!(f, "{what}: {name} was found to be {}, allowed are", Shown(found))?;
+                allowed.iter().try_for_each(|value| write!(f, " {}", Shown(value)))
             }
             Self::NotDelivered { subscriber, topic, value, qos } => {
                 write!(f, "not delivered: {subscriber} never got {value} of {topic} at QoS {qos}")

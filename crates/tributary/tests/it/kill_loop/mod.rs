@@ -1,12 +1,17 @@
-//! Fifty SIGKILLs at random moments under mixed MQTT and Kafka load; then the history checker compares what was
-//! acknowledged with what the log and a persistent subscriber hold.
+//! Fifty SIGKILLs at random moments under mixed MQTT and Kafka load, with consumer groups, transactions, compaction
+//! and administration under way; then the history checker compares what was acknowledged with what the log, a
+//! persistent subscriber, the groups and the settings hold.
 //!
 //! `TRIBUTARY_KILLS` and `TRIBUTARY_SEED` set the number of kills and the seed of their moments.
 
+mod compacted;
+mod groups;
 mod publisher;
+mod settings;
 mod subscriber;
 mod transactor;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,10 +20,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use client::{Consumer, ConsumerConfig, Producer, ProducerConfig, ProducerRecord, TopicPartition};
 use testkit::history::{
-    Delivery, FinalRead, MqttEnd, Partition, Process, Recorder, Send, Value, check_log, check_mqtt,
-    check_transactions,
+    Delivery, FinalRead, History, MqttEnd, Op, Partition, Process, Recorder, Send, Value, check_log,
+    check_mqtt, check_registers, check_transactions,
 };
 use testkit::node::Node;
+
+use crate::from_env;
 
 /// Kafka topic of the MQTT publishers (first level of their topics).
 const MQTT_TOPIC: &str = "kill";
@@ -27,6 +34,15 @@ const KAFKA_TOPIC: &str = "direct";
 const KAFKA_PARTITIONS: i32 = 3;
 /// Nothing may take longer than this between two kills or at the end.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Access control that lets everybody in (so that there are entries to change), and a cleaner that hardly rests.
+const SET: [&str; 3] = [
+    "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "allow.everyone.if.no.acl.found=true",
+    "log.cleaner.backoff.ms=50",
+];
+/// Writers of the compacted topic.
+const COMPACTED: std::ops::Range<Process> = 60..62;
 
 /// What every driver shares.
 #[derive(Clone)]
@@ -60,16 +76,14 @@ impl Moments {
     }
 }
 
-fn from_env(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
-}
-
 #[test]
 fn nothing_acknowledged_is_lost_doubled_or_reordered_over_kills() {
     let (kills, seed) = (from_env("TRIBUTARY_KILLS", 50), from_env("TRIBUTARY_SEED", 20_261_121).max(1));
     println!("TRIBUTARY_KILLS={kills} TRIBUTARY_SEED={seed}");
     let dir = tempfile::tempdir().expect("tempdir");
-    let mut node = Node::start(crate::options(dir.path())).expect("starts");
+    let mut options = crate::options(dir.path());
+    options.arguments = SET.iter().flat_map(|set| ["--set".to_string(), set.to_string()]).collect();
+    let mut node = Node::start(options).expect("starts");
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
     let drivers = Drivers {
@@ -98,6 +112,20 @@ fn nothing_acknowledged_is_lost_doubled_or_reordered_over_kills() {
         let task = runtime.spawn(transactor::run(drivers.clone(), process));
         tasks.push((format!("transactional producer {process}"), task));
     }
+    for (process, group) in groups::GROUPS.into_iter().enumerate() {
+        for (member, restless) in [(0, false), (1, true)] {
+            let process = 50 + 2 * process as Process + member;
+            let task = runtime.spawn(groups::run(drivers.clone(), process, group, restless));
+            tasks.push((format!("member {process} of {}", group.0), task));
+        }
+    }
+    tasks.push(("watcher of groups".to_string(), runtime.spawn(groups::watch(drivers.clone(), 54))));
+    for process in COMPACTED {
+        let task = runtime.spawn(compacted::write(drivers.clone(), process));
+        tasks.push((format!("writer {process} of a compacted topic"), task));
+    }
+    let scanned = runtime.spawn(compacted::read(drivers.clone(), 62, compacted::names(COMPACTED)));
+    tasks.push(("administrator".to_string(), runtime.spawn(settings::run(drivers.clone(), 70))));
     let mut moments = Moments(seed);
     for _ in 0..kills {
         std::thread::sleep(Duration::from_millis(30 + moments.next(400)));
@@ -106,11 +134,14 @@ fn nothing_acknowledged_is_lost_doubled_or_reordered_over_kills() {
     }
     std::thread::sleep(Duration::from_millis(500));
     drivers.stop.store(true, Ordering::Relaxed);
-    let (finals, end, transacted, ends) = runtime.block_on(async {
+    let (finals, end, transacted, ends, kept) = runtime.block_on(async {
         for (name, task) in tasks {
             let ended = tokio::time::timeout(PATIENCE, task).await;
             ended.unwrap_or_else(|_| panic!("{name} does not end")).unwrap_or_else(|e| panic!("{name}: {e}"));
         }
+        tokio::time::timeout(PATIENCE, scanned).await.expect("ends in time").expect("no panic");
+        let kept_records = compacted::read(drivers.clone(), 63, compacted::names(COMPACTED)).await;
+        groups::watch(drivers.clone(), 55).await;
         let kept = tokio::time::timeout(PATIENCE, retainer).await.expect("ends in time").expect("no panic");
         let subscriber = tokio::time::timeout(PATIENCE, subscriber.finish()).await.expect("ends in time");
         let retained = subscriber::retained(drivers.mqtt, &kept).await.expect("retained messages");
@@ -124,28 +155,63 @@ fn nothing_acknowledged_is_lost_doubled_or_reordered_over_kills() {
             transacted.push(read_all(drivers.kafka, partition.clone()).await);
             ends.push((partition.clone(), end_of(drivers.kafka, &partition).await));
         }
-        (finals, MqttEnd { subscribers: vec![subscriber], retained }, transacted, ends)
+        (finals, MqttEnd { subscribers: vec![subscriber], retained }, transacted, ends, kept_records)
     });
     let history = drivers.recorder.history();
     let log = check_log(&history, &finals);
     let mqtt = check_mqtt(&history, &end);
     let transactions = check_transactions(&history, &transacted, &ends);
-    println!("log: {log}\nmqtt: {mqtt}\ntransactions: {transactions}");
+    let registers = check_registers(&history);
+    let (commits, sets) = counts(&history);
+    println!(
+        "log: {log}\nmqtt: {mqtt}\ntransactions: {transactions}\nsettings and keys: {registers}\n\
+         {commits:?} commits of groups, {sets:?} changes; the compacted topic keeps {kept} records"
+    );
     assert!(log.is_valid(), "seed {seed}: log: {log}");
     assert!(mqtt.is_valid(), "seed {seed}: mqtt: {mqtt}");
     assert!(transactions.is_valid(), "seed {seed}: transactions: {transactions}");
+    assert!(registers.is_valid(), "seed {seed}: settings and keys: {registers}");
+    for (what, number) in commits.iter().chain(&sets) {
+        assert!(*number > 10, "hardly anything happened: {what}, {number}");
+    }
+    let written = registers.acknowledged as i64;
+    assert!(kept < written / 2, "nothing was compacted: {kept} records of {written}");
     assert!(transactions.acknowledged > 20, "hardly any transaction was committed");
     assert!(log.acknowledged > 100 && mqtt.acknowledged > 100, "hardly anything happened");
     let (status, said) = node.terminate().expect("stops");
     assert!(status.success(), "{status}: {said}");
 }
 
+/// Acknowledged commits of each group, and changes of each kind of name (`Acl`, …; `latest` for keys).
+fn counts(history: &History) -> (BTreeMap<String, usize>, BTreeMap<String, usize>) {
+    let (mut commits, mut sets) = (BTreeMap::new(), BTreeMap::new());
+    for operation in history.operations.iter().filter(|o| o.ok_at().is_some()) {
+        match &operation.op {
+            Op::GroupOffset(group) if group.offset.is_some() => {
+                *commits.entry(group.group.to_string()).or_default() += 1;
+            }
+            Op::Set { name, .. } => {
+                let kind = name.split('/').next().unwrap_or_default();
+                *sets.entry(kind.to_string()).or_default() += 1;
+            }
+            _ => {}
+        }
+    }
+    (commits, sets)
+}
+
 async fn create_topic(drivers: &Drivers) {
     let admin = client::Admin::new(client::AdminConfig::new(&drivers.kafka.to_string()).expect("config"))
         .expect("admin");
-    let topics =
-        [(MQTT_TOPIC, 1), (KAFKA_TOPIC, KAFKA_PARTITIONS), (transactor::TOPIC, transactor::PARTITIONS)]
-            .map(|(name, n)| client::admin::NewTopic::new(name, Some(n), Some(1)));
+    let topics = [
+        (MQTT_TOPIC, 1),
+        (KAFKA_TOPIC, KAFKA_PARTITIONS),
+        (transactor::TOPIC, transactor::PARTITIONS),
+        (settings::CONFIGURED, 1),
+    ];
+    let mut topics: Vec<_> =
+        topics.map(|(name, n)| client::admin::NewTopic::new(name, Some(n), Some(1))).into();
+    topics.push(compacted::topic());
     let created =
         admin.create_topics(&topics, client::admin::CreateTopicsOptions::default()).await.expect("created");
     assert!(created.iter().all(|(_, outcome)| outcome.is_ok()), "{created:?}");
