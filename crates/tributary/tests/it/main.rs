@@ -3,6 +3,7 @@
 // A test that cannot go on says so by panicking; clippy.toml covers test functions, not their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod hostile;
 mod kill_loop;
 mod mqtt_security;
 mod one_authorizer;
@@ -20,4 +21,9 @@ fn binary() -> PathBuf {
 /// A node on `data` with nothing else said.
 fn options(data: &Path) -> NodeOptions {
     NodeOptions { binary: binary(), data: data.to_path_buf(), arguments: Vec::new() }
+}
+
+/// A number that a long run sets otherwise.
+fn from_env(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
 }
