@@ -43,10 +43,18 @@ class Server:
     def __init__(self, command, ready=None, port=None):
         self.dir = tempfile.mkdtemp(prefix="bench-")
         self.log = open(os.path.join(self.dir, "log"), "wb")
+        self.command, self.ready, self.port = [c.replace("{dir}", self.dir) for c in command], ready, port
+        self.launch()
+
+    def launch(self, wait=True):
+        ready, port, command = self.ready, self.port, self.command
         began = time.perf_counter()
-        self.process = subprocess.Popen([c.replace("{dir}", self.dir) for c in command], stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.PIPE if ready else self.log, stderr=self.log)
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.PIPE if ready and wait else self.log, stderr=self.log)
         self.pid, self.lines = self.process.pid, []
+        self.base = 0
+        if not wait:
+            return
         if ready:
             for line in self.process.stdout:
                 self.lines.append(line.decode().strip())
@@ -61,7 +69,6 @@ class Server:
                     raise SystemExit("server did not start: " + " ".join(command))
                 time.sleep(0.002)
         self.start_ms = (time.perf_counter() - began) * 1000
-        self.base = 0
 
     def address(self, what):
         return next(l.split()[2] for l in self.lines if l.startswith("listening %s " % what))
@@ -71,6 +78,10 @@ class Server:
 
     def cost(self):
         return cpu_seconds(self.pid) - self.base
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
 
     def stop(self):
         if self.process.poll() is None:
@@ -93,7 +104,7 @@ class Kafka(Server):
 
     def __init__(self):
         real_kafka.jars()
-        self.port, controller = free_port(), free_port()
+        port, controller = free_port(), free_port()
         data = tempfile.mkdtemp(prefix="bench-kafka-")
         config = os.path.join(data, "server.properties")
         with open(config, "w") as f:
@@ -102,13 +113,13 @@ class Kafka(Server):
                     "listeners=PLAINTEXT://127.0.0.1:%d,CONTROLLER://127.0.0.1:%d\n"
                     "advertised.listeners=PLAINTEXT://127.0.0.1:%d\nlog.dirs=%s/log\n"
                     "offsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n"
-                    "transaction.state.log.min.isr=1\n" % (controller, self.port, controller, self.port, data))
+                    "transaction.state.log.min.isr=1\n" % (controller, port, controller, port, data))
         subprocess.run(real_kafka.tool_command("kafka.tools.StorageTool", "format", "-t", "4L6g3nShT-eMCtK--X86sw", "-c",
                                                config, "--standalone"), check=True, stdout=subprocess.DEVNULL)
         super().__init__(["java", "-Xmx1G", "-Xms1G", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20",
                           "-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent",
                           "-Dlog4j2.configurationFile=" + real_kafka.LOG4J, "-cp", real_kafka.LIB + "/*", "kafka.Kafka", config],
-                         port=self.port)
+                         port=port)
         self.data = data
 
     def address(self, what):
@@ -244,6 +255,74 @@ def raw_idle(server, _caching):
     each = (rss_mb(server.pid) - before) * 1024 / connections
     process.wait()
     return {"RSS KiB for each connection": each}
+
+
+class Fixed(Server):
+    """Tributary on a port that is known before it listens."""
+
+    def __init__(self):
+        self.at = "127.0.0.1:%d" % free_port()
+        super().__init__([a.tributary, "serve", "--data", "{dir}/data", "--mqtt", "127.0.0.1:0", "--kafka", self.at, "--console", "off"],
+                         ready="ready")
+
+    def address(self, what):
+        return self.at
+
+
+def first_ms(server, *more):
+    """From exec to the first acknowledged record."""
+    began = time.perf_counter()
+    server.launch(wait=False)
+    kafka_load(server, "first", "--topic", "first", *more)
+    return (time.perf_counter() - began) * 1000
+
+
+def raw_start(server):
+    """From exec to the first acknowledged record: of an empty node, and with 1 GB behind it that was not closed."""
+    server.kill()
+    for directory in (os.path.join(server.dir, "data"), getattr(server, "data", None)):
+        if directory and isinstance(server, Fixed):
+            shutil.rmtree(directory, ignore_errors=True)
+    empty = first_ms(server, "--create", "true")
+    time.sleep(1)
+    idle = rss_mb(server.pid)
+    topic = raw_topic(server, 1, False)
+    kafka_load(server, "produce", "--topic", topic, "--batch-bytes", 1000000, "--requests", count(1000), "--in-flight", 5)
+    server.kill()
+    loaded = first_ms(server)
+    return {"empty, ms": empty, "1 GB after kill -9, ms": loaded, "idle RSS MB": idle}
+
+
+def handles(pid):
+    return len(os.listdir("/proc/%d/fd" % pid))
+
+
+def threads(pid):
+    return len(os.listdir("/proc/%d/task" % pid))
+
+
+def raw_many(server):
+    """10,000 partitions that each take a record, and 5,000 idle connections; then how it answers, and starts again."""
+    partitions, connections = count(10_000), count(5000)
+    began = time.perf_counter()
+    topic = raw_topic(server, partitions, False)
+    created = time.perf_counter() - began
+    kafka_load(server, "produce", "--topic", topic, "--partitions", partitions, "--batch-bytes", 100, "--record-bytes", 100, "--requests",
+               partitions, "--in-flight", 20)
+    filled = time.perf_counter() - began - created
+    before = rss_mb(server.pid)
+    idle = subprocess.Popen([a.kafka_load, "idle", "--kafka", server.address("kafka"), "--connections", str(connections), "--seconds", "8"],
+                            stdout=subprocess.PIPE)
+    idle.stdout.readline()
+    after, open_handles, running = rss_mb(server.pid), handles(server.pid), threads(server.pid)
+    r = kafka_load(server, "produce", "--topic", topic, "--partitions", partitions, "--batch-bytes", 100, "--record-bytes", 100,
+                   "--requests", count(3000))
+    idle.wait()
+    kafka_load(server, "first", "--topic", "first", "--create", "true")
+    server.kill()
+    return {"created s": created, "a record for each s": filled, "RSS MB": before, "with 5,000 connections, RSS MB": after,
+            "file handles": open_handles, "threads": running, "request p50 ms": r["p50_ms"], "p99 ms": r["p99_ms"],
+            "start after kill -9, ms": first_ms(server)}
 
 
 def mqtt_load(server, qos, subscribers, messages, publishers=1, size=64, rate=0):
@@ -458,6 +537,10 @@ MEASURES = {
     "raw-fetch": ("Raw fetch from the page cache", raw(raw_fetch)),
     "raw-tail": ("One producer at 1,000 records a second, one consumer, acks=all", raw(raw_tail)),
     "raw-partitions": ("2,000 partitions created, each takes a record", raw(raw_partitions)),
+    "raw-start": ("From exec to the first acknowledged record, acks=all",
+                  [("Tributary, durable", Fixed, raw_start), ("Apache Kafka, nothing synced", Kafka, raw_start)]),
+    "raw-many": ("10,000 partitions and 5,000 idle connections, acks=all",
+                 [("Tributary, durable", Fixed, raw_many), ("Apache Kafka, nothing synced", Kafka, raw_many)]),
     "raw-idle": ("Idle Kafka connections", raw(raw_idle)),
     "mqtt-qos0": ("MQTT 1 to 1, 64 B, QoS 0", mqtt(mqtt_load, 0, 1, 300_000)),
     "mqtt-qos1": ("MQTT 1 to 1, 64 B, QoS 1, 20 in flight", mqtt(mqtt_load, 1, 1, 100_000)),

@@ -9,10 +9,12 @@
 //! kafka_load tail    --kafka 127.0.0.1:9092 --topic t --rate 1000 --messages 15000 --acks -1
 //! kafka_load transact --kafka 127.0.0.1:9092 --topic t --partitions 8 --connections 8 --rate 1000 --messages 10000
 //! kafka_load idle    --kafka 127.0.0.1:9092 --connections 5000 --seconds 5
+//! kafka_load first   --kafka 127.0.0.1:9092 --topic t [--create true]
 //! ```
 //! `produce` sends to partition 0, 1, … in turn per request, with `--rate` that many a second over all connections (its
 //! latencies then count from when a request was due); `tail` is one producer and one long-polling consumer;
-//! `transact` commits each record in a transaction of its own.
+//! `transact` commits each record in a transaction of its own; `first` tries until a broker that may still be starting
+//! has acknowledged one record.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{Read, Write};
@@ -28,7 +30,7 @@ use kafka_codec::messages::{ApiVersionsRequest, CreateTopicsRequest, CreateTopic
 use kafka_codec::produce::{PartitionProduce, ProduceRequest, ProduceResponse, TopicProduce};
 use kafka_codec::records::{BatchBuilder, Batches, Compression};
 use kafka_codec::wire::Reader;
-use kafka_codec::{ApiKey, Message};
+use kafka_codec::{ApiKey, ErrorCode, Message};
 
 mod transact;
 
@@ -64,7 +66,7 @@ impl Options {
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
-    let mode = args.next().context("create, produce, fetch, tail, transact or idle?")?;
+    let mode = args.next().context("create, produce, fetch, tail, transact, idle or first?")?;
     let mut options = HashMap::new();
     while let Some(name) = args.next() {
         let name = name.strip_prefix("--").with_context(|| format!("{name}: expected --option"))?.to_string();
@@ -78,7 +80,8 @@ fn main() -> Result<()> {
         "tail" => tail(&options),
         "transact" => transact::transact(&options),
         "idle" => idle(&options),
-        other => bail!("{other}: expected create, produce, fetch, tail, transact or idle"),
+        "first" => first(&options),
+        other => bail!("{other}: expected create, produce, fetch, tail, transact, idle or first"),
     }
 }
 
@@ -91,7 +94,33 @@ fn receive(stream: &mut TcpStream) -> Result<Bytes> {
     Ok(body.into())
 }
 
-fn create(options: &Options) -> Result<()> {
+/// Tries until one record is acknowledged.
+fn first(options: &Options) -> Result<()> {
+    let topic = options.text("topic")?;
+    let frame = produce_frame(topic, 0, options.number("acks", -1)?, batch(options, 100, 100)?)?;
+    let create: bool = options.number("create", false)?;
+    let began = Instant::now();
+    loop {
+        match first_try(options, create, &frame) {
+            Ok(()) => break,
+            Err(error) if began.elapsed() > Duration::from_secs(60) => return Err(error),
+            Err(_) => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+    println!("{{\"ms\": {:.3}}}", began.elapsed().as_secs_f64() * 1000.0);
+    Ok(())
+}
+
+fn first_try(options: &Options, create: bool, frame: &[u8]) -> Result<()> {
+    let mut stream = options.connect()?;
+    if create {
+        create_on(&mut stream, options)?;
+    }
+    stream.write_all(frame)?;
+    check_produced(&receive(&mut stream)?)
+}
+
+fn create_on(stream: &mut TcpStream, options: &Options) -> Result<()> {
     let configs = match options.0.get("config") {
         None => Vec::new(),
         Some(text) => {
@@ -107,16 +136,22 @@ fn create(options: &Options) -> Result<()> {
         ..Default::default()
     };
     let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 30_000, ..Default::default() };
-    let mut stream = options.connect()?;
-    let began = Instant::now();
     stream.write_all(&frame::request(&request, CREATE_VERSION, 1, Some("load"))?)?;
-    let body = receive(&mut stream)?;
+    let body = receive(stream)?;
     let mut reader = Reader::shared(&body);
     frame::decode_response_header(&mut reader, ApiKey::CreateTopics, CREATE_VERSION)?;
     let response = CreateTopicsResponse::decode(&mut reader, CREATE_VERSION)?;
     for topic in &response.topics {
-        ensure!(topic.error_code == 0, "create {}: error {}", topic.name, topic.error_code);
+        let is_there = topic.error_code == 0 || topic.error_code == ErrorCode::TopicAlreadyExists.code();
+        ensure!(is_there, "create {}: error {}", topic.name, topic.error_code);
     }
+    Ok(())
+}
+
+fn create(options: &Options) -> Result<()> {
+    let mut stream = options.connect()?;
+    let began = Instant::now();
+    create_on(&mut stream, options)?;
     // A broker may answer before all partitions have their leader.
     let offsets = vec![0; usize::try_from(options.number("partitions", 1)?)?];
     let leads = fetch_frame(options.text("topic")?, &offsets, 1, 0)?;
