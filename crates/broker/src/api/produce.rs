@@ -1,5 +1,5 @@
 //! Produce (0): appends record batches as they came. Memory: the request's frame until it is answered; a thread's
-//! scratch buffer for checking compressed batches.
+//! scratch buffer for checking compressed batches, and for one at a time as much as a batch may decompress to.
 
 mod transaction;
 
@@ -16,13 +16,15 @@ use kafka_codec::produce::{
     TopicProduce, TopicProduceResponse,
 };
 use kafka_codec::records::{
-    BatchHeader, BatchRules, Compression, RecordError, set_max_timestamp, validate_producer_batch,
+    BatchFacts, BatchHeader, BatchRules, Compression, RecordError, set_max_timestamp, validate_producer_batch,
 };
 use kafka_codec::wire::Reader;
 use kafka_codec::{ApiKey, DecodeError, ErrorCode};
 use log::{AppendBatches, Appended};
 use meta::config::TopicConfig;
 use meta::{controller, quota};
+use parking_lot::Mutex;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
 
 use self::transaction::Transaction;
@@ -37,12 +39,16 @@ use crate::replica::{Partition, TopicReplicas};
 
 /// Most bytes that the records of one batch may decompress to.
 const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
+/// Batches that decompress to more are checked one at a time, and not on the threads that serve everybody.
+const LARGE_BYTES: usize = 4 << 20;
 /// A larger scratch buffer is given back after use.
 const SCRATCH_BYTES_KEPT: usize = 1 << 20;
 /// First version that may carry zstd.
 const ZSTD_FROM: i16 = 7;
 /// First version with topic ids.
 const TOPIC_IDS_FROM: i16 = 13;
+
+static LARGE: Mutex<()> = Mutex::new(());
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -292,13 +298,7 @@ fn checked(
         decompressed_bytes_max: DECOMPRESSED_BYTES_MAX,
         keys_required: config.compact,
     };
-    let facts = SCRATCH.with_borrow_mut(|scratch| {
-        let facts = validate_producer_batch(bytes, &rules, scratch);
-        if scratch.capacity() > SCRATCH_BYTES_KEPT {
-            *scratch = Vec::new();
-        }
-        facts
-    });
+    let facts = validate(bytes, &rules);
     // As in Kafka every record at fault is named. (Its keys are looked at only when all else is well.)
     let range = (!config.log_append_time).then(|| TimestampRange::new(config, super::now_ms()));
     let at_fault = match &facts {
@@ -339,8 +339,42 @@ fn record_errors(
     partition: &Partition,
 ) -> Option<RecordErrors> {
     let name = format!("{}-{}", partition.topic, partition.index);
-    SCRATCH.with_borrow_mut(|scratch| {
-        scratch.clear();
-        record_errors::find(bytes, config, range, &name, DECOMPRESSED_BYTES_MAX, scratch)
+    aside(|| {
+        let _one_at_a_time = LARGE.lock();
+        record_errors::find(bytes, config, range, &name, DECOMPRESSED_BYTES_MAX, &mut large_buffer())
     })
+}
+
+/// Room for all that a batch may decompress to, of which the system gives what is used: a buffer that grows is copied
+/// each time, and is there twice meanwhile.
+fn large_buffer() -> Vec<u8> {
+    const PROBED_BYTES: usize = 64;
+    Vec::with_capacity(DECOMPRESSED_BYTES_MAX + PROBED_BYTES)
+}
+
+/// Checks a batch and every record in it.
+fn validate(bytes: &Bytes, rules: &BatchRules) -> Result<BatchFacts, RecordError> {
+    let most = BatchRules { decompressed_bytes_max: LARGE_BYTES, ..*rules };
+    let facts = SCRATCH.with_borrow_mut(|scratch| {
+        let facts = validate_producer_batch(bytes, &most, scratch);
+        if scratch.capacity() > SCRATCH_BYTES_KEPT {
+            *scratch = Vec::new();
+        }
+        facts
+    });
+    match facts {
+        Err(RecordError::DecompressedTooLarge { .. }) => aside(|| {
+            let _one_at_a_time = LARGE.lock();
+            validate_producer_batch(bytes, rules, &mut large_buffer())
+        }),
+        facts => facts,
+    }
+}
+
+/// Does what takes long; where the runtime has other threads, they take over what this one would have done meanwhile.
+fn aside<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
 }
