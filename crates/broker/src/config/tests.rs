@@ -37,7 +37,7 @@ fn every_problem_is_named() {
     check("listeners=9092", "listeners: \"9092\" is not NAME://host:port");
     check(
         "listeners=SSL://:9092",
-        "ssl.keystore.location: TLS needs a key and a certificate: ssl.keystore.location (PEM), or ssl.keystore.key \
+        "ssl.keystore.location: TLS needs a key and a certificate: ssl.keystore.location (PEM or PKCS12), or ssl.keystore.key \
          and ssl.keystore.certificate.chain",
     );
     check(

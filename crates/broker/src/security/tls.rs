@@ -1,15 +1,15 @@
-//! TLS on one listener: certificates and keys in PEM, read again when their files change.
+//! TLS on one listener: certificates and keys in PEM or PKCS12, read again when their files change.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
+use client::security::store;
 use meta::config::split_list;
 use parking_lot::Mutex;
 use rustls::RootCertStore;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
 
 use super::distinguished_name::{self, PrincipalRules};
@@ -56,24 +56,25 @@ struct Sources {
     key: Pem,
     chain: Pem,
     authorities: Option<Pem>,
+    passwords: Passwords,
     client_auth: ClientAuth,
     versions: Vec<&'static rustls::SupportedProtocolVersion>,
+    suites: Vec<rustls::SupportedCipherSuite>,
+}
+
+/// What opens stores and keys.
+struct Passwords {
+    keystore: Option<String>,
+    key: Option<String>,
+    truststore: Option<String>,
 }
 
 impl Sources {
     fn load(&self) -> Result<Arc<rustls::ServerConfig>, String> {
-        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&self.chain.read()?)
-            .collect::<Result<_, _>>()
-            .map_err(|error| format!("certificate chain: {error}"))?;
-        if chain.is_empty() {
-            return Err("there is no certificate in it".into());
-        }
-        let key = PrivateKeyDer::from_pem_slice(&self.key.read()?).map_err(|error| {
-            format!(
-                "private key: {error} (an encrypted key must be decrypted: openssl pkcs8 -topk8 -nocrypt)"
-            )
-        })?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let (chain, key) = self.identity()?;
+        let mut provider = rustls::crypto::ring::default_provider();
+        provider.cipher_suites.clone_from(&self.suites);
+        let provider = Arc::new(provider);
         let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&self.versions)
             .map_err(|error| error.to_string())?;
@@ -82,8 +83,9 @@ impl Sources {
         } else {
             let authorities = self.authorities.as_ref().ok_or("ssl.client.auth needs a truststore")?;
             let mut roots = RootCertStore::empty();
-            for authority in CertificateDer::pem_slice_iter(&authorities.read()?) {
-                let authority = authority.map_err(|error| format!("truststore: {error}"))?;
+            let authorities = store::authorities(&authorities.read()?, self.passwords.truststore.as_deref())
+                .map_err(|error| format!("truststore: {error}"))?;
+            for authority in authorities {
                 roots.add(authority).map_err(|error| format!("truststore: {error}"))?;
             }
             let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
@@ -99,6 +101,19 @@ impl Sources {
             config.send_tls13_tickets = 0;
         }
         Ok(Arc::new(config))
+    }
+
+    fn identity(&self) -> Result<store::Identity, String> {
+        let Passwords { keystore, key, .. } = &self.passwords;
+        match (&self.chain, &self.key) {
+            (Pem::File(_), Pem::File(_)) => {
+                store::identity(&self.key.read()?, keystore.as_deref(), key.as_deref())
+            }
+            (chain, private) => Ok((
+                store::certificates(&chain.read()?)?,
+                store::private_key(&private.read()?, key.as_deref())?,
+            )),
+        }
     }
 
     /// When each file was changed last.
@@ -147,7 +162,7 @@ impl TlsConfig {
             }
         };
         let key_and_chain = take(key_and_chain(values).map(Some)).flatten();
-        let authorities = store(values, "truststore", "ssl.truststore.certificates");
+        let authorities = location(values, "truststore", "ssl.truststore.certificates");
         let authorities = take(authorities.map(|found| found.map(|pem| (pem.clone(), pem)))).flatten();
         let rules = values.text("ssl.principal.mapping.rules").unwrap_or_else(|| "DEFAULT".into());
         let rules = PrincipalRules::parse(&rules)
@@ -159,11 +174,19 @@ impl TlsConfig {
             _ => ClientAuth::None,
         };
         let versions = versions(values).map_err(|wrong| problems.push(wrong)).ok();
-        let (Some((key, chain)), Some(rules), Some(versions)) = (key_and_chain, rules, versions) else {
+        let suites = suites(values).map_err(|wrong| problems.push(wrong)).ok();
+        let (Some((key, chain)), Some(rules), Some(versions), Some(suites)) =
+            (key_and_chain, rules, versions, suites)
+        else {
             return Err(problems);
         };
+        let passwords = Passwords {
+            keystore: values.text("ssl.keystore.password"),
+            key: values.text("ssl.key.password"),
+            truststore: values.text("ssl.truststore.password"),
+        };
         let authorities = authorities.map(|(pem, _)| pem);
-        let sources = Sources { key, chain, authorities, client_auth, versions };
+        let sources = Sources { key, chain, authorities, passwords, client_auth, versions, suites };
         let state = sources.state();
         match sources.load() {
             Ok(config) if problems.is_empty() => Ok(Self {
@@ -239,57 +262,54 @@ fn versions(
     Ok(versions)
 }
 
+/// The cipher suites of `ssl.cipher.suites`, by the names of the standard; all when it names none.
+fn suites(values: &ListenerValues<'_>) -> Result<Vec<rustls::SupportedCipherSuite>, ConfigProblem> {
+    let known = rustls::crypto::ring::ALL_CIPHER_SUITES;
+    let key = "ssl.cipher.suites";
+    let text = values.text(key).unwrap_or_default();
+    let mut chosen = Vec::new();
+    for name in split_list(&text) {
+        // rustls writes TLS13_AES_… where the standard says TLS_AES_….
+        let is_it = |suite: &&rustls::SupportedCipherSuite| {
+            suite.suite().as_str().is_some_and(|own| own.replacen("TLS13_", "TLS_", 1) == name)
+        };
+        match known.iter().find(is_it) {
+            Some(suite) => chosen.push(*suite),
+            None => return Err(problem(key, format!("{name} is not spoken here"))),
+        }
+    }
+    Ok(if chosen.is_empty() { known.to_vec() } else { chosen })
+}
+
 fn key_and_chain(values: &ListenerValues<'_>) -> Result<(Pem, Pem), ConfigProblem> {
     let inline = values.find("ssl.keystore.key").zip(values.find("ssl.keystore.certificate.chain"));
     if let Some(((_, key), (_, chain))) = inline {
         return Ok((Pem::Text(lines(&key)), Pem::Text(lines(&chain))));
     }
-    match store(values, "keystore", "ssl.keystore.certificate.chain")? {
+    match location(values, "keystore", "ssl.keystore.certificate.chain")? {
         Some(pem) => Ok((pem.clone(), pem)),
         None => Err(problem(
             "ssl.keystore.location",
-            "TLS needs a key and a certificate: ssl.keystore.location (PEM), or ssl.keystore.key and \
+            "TLS needs a key and a certificate: ssl.keystore.location (PEM or PKCS12), or ssl.keystore.key and \
              ssl.keystore.certificate.chain",
         )),
     }
 }
 
-/// A keystore or truststore, inline or as a file of the one format that is understood.
-fn store(values: &ListenerValues<'_>, what: &str, inline: &str) -> Result<Option<Pem>, ConfigProblem> {
+/// A keystore or truststore, inline or as a file. What the file is shows when it is read, whatever its type is said
+/// to be.
+fn location(values: &ListenerValues<'_>, what: &str, inline: &str) -> Result<Option<Pem>, ConfigProblem> {
     if what == "truststore"
         && let Some((_, text)) = values.find(inline)
     {
         return Ok(Some(Pem::Text(lines(&text))));
     }
     let Some((key, location)) = values.find(&format!("ssl.{what}.location")) else { return Ok(None) };
-    let kind = values.text(&format!("ssl.{what}.type")).unwrap_or_default().to_ascii_uppercase();
     let path = PathBuf::from(&location);
-    // Whatever the type is said to be: a file that is PEM can be read.
-    let is_pem = std::fs::read(&path).is_ok_and(|bytes| bytes.windows(11).any(|w| w == b"-----BEGIN "));
-    if is_pem || kind == "PEM" {
-        return Ok(Some(Pem::File(path)));
-    }
     if !path.exists() {
         return Err(problem(&key, format!("{location} is not there")));
     }
-    let convert = if what == "keystore" {
-        format!("openssl pkcs12 -in {location} -nodes -out {location}.pem")
-    } else {
-        format!("openssl pkcs12 -in {location} -nokeys -out {location}.pem")
-    };
-    let first = if kind == "PKCS12" {
-        String::new()
-    } else {
-        format!(
-            "keytool -importkeystore -srckeystore {location} -destkeystore {location}.p12 -deststoretype PKCS12, then "
-        )
-    };
-    Err(problem(
-        &key,
-        format!(
-            "{location} is not PEM, the one format read here; convert it: {first}{convert}, and set ssl.{what}.type=PEM"
-        ),
-    ))
+    Ok(Some(Pem::File(path)))
 }
 
 /// PEM on one line, as properties files carry it, gets its line feeds back.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use client::security::store;
 use kafka_codec::messages::MetadataRequest;
 use kafka_codec::wire::Reader;
 use kafka_codec::{Message as _, frame};
@@ -52,6 +53,14 @@ async fn connect(
     for root in CertificateDer::pem_slice_iter(roots.as_bytes()) {
         store.add(root.unwrap()).unwrap();
     }
+    connect_trusting(address, store, identity).await
+}
+
+async fn connect_trusting(
+    address: SocketAddr,
+    store: RootCertStore,
+    identity: Option<&str>,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let builder = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -143,15 +152,51 @@ async fn certificates_of_clients_name_them() {
     }
 }
 
+/// Made by Java's keytool for `localhost`; the password is `secret`.
+const JAVA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../client/src/security/fixtures");
+
 #[tokio::test]
-async fn stores_of_java_are_refused_with_the_way_out() {
+async fn stores_of_keytool_and_encrypted_keys_are_read() {
+    let broker = TestBroker::start(&[
+        ("listeners", "SSL://127.0.0.1:0"),
+        ("ssl.keystore.location", &format!("{JAVA}/java.p12")),
+        ("ssl.keystore.password", "secret"),
+        ("ssl.truststore.location", &format!("{JAVA}/trust.p12")),
+        ("ssl.truststore.password", "secret"),
+        ("ssl.client.auth", "requested"),
+        ("ssl.cipher.suites", "TLS_AES_128_GCM_SHA256"),
+    ])
+    .await;
+    let certificate =
+        store::identity(&std::fs::read(format!("{JAVA}/java.p12")).unwrap(), Some("secret"), None);
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.unwrap().0.remove(0)).unwrap();
+    let mut stream = connect_trusting(broker.address(), roots, None).await.unwrap();
+    assert!(asks(&mut stream).await);
+    let suite = stream.get_ref().1.negotiated_cipher_suite().unwrap();
+    assert_eq!(suite.suite().as_str(), Some("TLS13_AES_128_GCM_SHA256"));
+}
+
+#[test]
+fn stores_that_cannot_be_read_are_refused_with_the_way_out() {
     let files = tempfile::tempdir().unwrap();
-    let store = path(files.path(), "broker.jks", "\u{fe}\u{ed}");
-    let settings =
-        [("log.dirs", "/nowhere"), ("listeners", "SSL://127.0.0.1:0"), ("ssl.keystore.location", &store)];
-    let problems = broker::BrokerConfig::from_properties(settings).unwrap_err().to_string();
-    assert!(problems.contains("ssl.keystore.location") && problems.contains("openssl pkcs12"), "{problems}");
-    let settings = [("log.dirs", "/nowhere"), ("listeners", "SSL://127.0.0.1:0")];
-    let problems = broker::BrokerConfig::from_properties(settings).unwrap_err().to_string();
-    assert!(problems.contains("TLS needs a key and a certificate"), "{problems}");
+    let jks = files.path().join("broker.jks");
+    std::fs::write(&jks, b"\xfe\xed\xfe\xed\0\0\0\x02").unwrap();
+    let (jks, p12) = (jks.to_str().unwrap().to_owned(), format!("{JAVA}/java.p12"));
+    let refused = |more: &[(&str, &str)]| {
+        let mut settings = vec![("log.dirs", "/nowhere"), ("listeners", "SSL://127.0.0.1:0")];
+        settings.extend_from_slice(more);
+        broker::BrokerConfig::from_properties(settings).unwrap_err().to_string()
+    };
+    let said = refused(&[("ssl.keystore.location", &jks)]);
+    assert!(said.contains("ssl.keystore.location") && said.contains("keytool -importkeystore"), "{said}");
+    let said = refused(&[("ssl.keystore.location", &p12), ("ssl.keystore.password", "wrong")]);
+    assert!(said.contains("ssl.keystore.password"), "{said}");
+    let said = refused(&[("ssl.keystore.location", "/nowhere/x.pem")]);
+    assert!(said.contains("/nowhere/x.pem is not there"), "{said}");
+    let said = refused(&[]);
+    assert!(said.contains("TLS needs a key and a certificate"), "{said}");
+    let good = [("ssl.keystore.location", p12.as_str()), ("ssl.keystore.password", "secret")];
+    let said = refused(&[good[0], good[1], ("ssl.cipher.suites", "TLS_RSA_WITH_RC4_128_MD5")]);
+    assert!(said.contains("TLS_RSA_WITH_RC4_128_MD5 is not spoken here"), "{said}");
 }

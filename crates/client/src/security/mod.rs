@@ -1,12 +1,15 @@
 //! TLS and SASL on the client's side, by Kafka's own property names.
 
+mod ec_key;
 pub mod jaas;
 mod sasl;
 pub mod scram;
+pub mod store;
 mod tls;
 
 pub(crate) use sasl::{Login, SaslSettings};
 pub(crate) use tls::TlsSettings;
+pub use tls::system_authorities;
 
 use crate::config::Values;
 use crate::error::ConfigError;

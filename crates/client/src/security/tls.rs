@@ -7,12 +7,13 @@ use std::sync::Arc;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::store;
 use crate::config::Values;
 use crate::error::ConfigError;
 
@@ -26,7 +27,22 @@ pub(crate) struct TlsSettings {
     authorities: Option<Pem>,
     chain: Option<Pem>,
     key: Option<Pem>,
+    passwords: Passwords,
     check_name: bool,
+}
+
+/// What opens stores and keys.
+#[derive(Clone, Default, PartialEq, Eq)]
+struct Passwords {
+    truststore: Option<String>,
+    keystore: Option<String>,
+    key: Option<String>,
+}
+
+impl std::fmt::Debug for Passwords {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[hidden]")
+    }
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -51,15 +67,7 @@ impl Pem {
             Self::File(path) => {
                 let told =
                     |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-                let bytes = std::fs::read(path).map_err(told)?;
-                if bytes.windows(11).any(|window| window == b"-----BEGIN ") {
-                    return Ok(bytes);
-                }
-                let text = format!(
-                    "{} is not PEM, the one format this client reads: openssl pkcs12 -in {0} -nodes -out {0}.pem",
-                    path.display()
-                );
-                Err(io::Error::new(io::ErrorKind::InvalidData, text))
+                std::fs::read(path).map_err(told)
             }
         }
     }
@@ -79,17 +87,17 @@ impl TlsSettings {
         let authorities = pem("ssl.truststore.certificates", "ssl.truststore.location")?;
         let chain = pem("ssl.keystore.certificate.chain", "ssl.keystore.location")?;
         let key = pem("ssl.keystore.key", "ssl.keystore.location")?;
-        for ignored in [
-            "ssl.truststore.type",
-            "ssl.truststore.password",
-            "ssl.keystore.type",
-            "ssl.keystore.password",
-            "ssl.key.password",
-        ] {
+        // (What a store is shows when it is read.)
+        for ignored in ["ssl.truststore.type", "ssl.keystore.type"] {
             values.optional(ignored)?;
         }
+        let passwords = Passwords {
+            truststore: values.optional("ssl.truststore.password")?,
+            keystore: values.optional("ssl.keystore.password")?,
+            key: values.optional("ssl.key.password")?,
+        };
         let name = values.string("ssl.endpoint.identification.algorithm", "https")?;
-        Ok(Self { authorities, chain, key, check_name: name.trim().eq_ignore_ascii_case("https") })
+        Ok(Self { authorities, chain, key, passwords, check_name: name.trim().eq_ignore_ascii_case("https") })
     }
 
     fn client_config(&self) -> io::Result<rustls::ClientConfig> {
@@ -110,34 +118,26 @@ impl TlsSettings {
         let (Some(chain), Some(key)) = (&self.chain, &self.key) else {
             return Ok(builder.with_no_client_auth());
         };
-        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&chain.read()?)
-            .collect::<Result<_, _>>()
-            .map_err(|error| invalid(format!("keystore: {error}")))?;
-        let key = PrivateKeyDer::from_pem_slice(&key.read()?)
-            .map_err(|error| invalid(format!("keystore: {error}")))?;
+        let passwords = &self.passwords;
+        let identity = match (chain, key) {
+            (Pem::Text(chain), Pem::Text(key)) => store::certificates(chain.as_bytes())
+                .and_then(|chain| Ok((chain, store::private_key(key.as_bytes(), passwords.key.as_deref())?))),
+            _ => store::identity(&key.read()?, passwords.keystore.as_deref(), passwords.key.as_deref()),
+        };
+        let (chain, key) = identity.map_err(|error| invalid(format!("keystore: {error}")))?;
         builder.with_client_auth_cert(chain, key).map_err(|error| invalid(format!("keystore: {error}")))
     }
 
     fn roots(&self) -> io::Result<RootCertStore> {
         let invalid = |error: String| io::Error::new(io::ErrorKind::InvalidData, error);
-        let pem = match &self.authorities {
-            Some(pem) => pem.read()?,
-            None => {
-                let system = SYSTEM_AUTHORITIES.iter().find_map(|path| std::fs::read(path).ok());
-                system.ok_or_else(|| {
-                    invalid("no ssl.truststore.location, and the system trusts nobody".into())
-                })?
-            }
+        let Some(pem) = &self.authorities else {
+            return system_authorities()
+                .ok_or_else(|| invalid("no ssl.truststore.location, and the system trusts nobody".into()));
         };
         let mut roots = RootCertStore::empty();
-        for authority in CertificateDer::pem_slice_iter(&pem) {
-            let added = authority
-                .map_err(|error| error.to_string())
-                .and_then(|authority| roots.add(authority).map_err(|error| error.to_string()));
-            // One that the system has and nobody can read is no reason to trust none.
-            if let (Err(error), Some(_)) = (added, &self.authorities) {
-                return Err(invalid(format!("truststore: {error}")));
-            }
+        let authorities = store::authorities(&pem.read()?, self.passwords.truststore.as_deref());
+        for authority in authorities.map_err(|error| invalid(format!("truststore: {error}")))? {
+            roots.add(authority).map_err(|error| invalid(format!("truststore: {error}")))?;
         }
         Ok(roots)
     }
@@ -155,6 +155,15 @@ impl TlsSettings {
             .await
             .map_err(|error| io::Error::new(error.kind(), format!("SSL handshake failed: {error}")))
     }
+}
+
+/// The authorities that the system trusts; `None` when it keeps none where systems keep them.
+pub fn system_authorities() -> Option<RootCertStore> {
+    let pem = SYSTEM_AUTHORITIES.iter().find_map(|path| std::fs::read(path).ok())?;
+    let mut roots = RootCertStore::empty();
+    // One that nobody can read is no reason to trust none.
+    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok));
+    Some(roots)
 }
 
 /// Trusts a server's certificate whatever name is on it (`ssl.endpoint.identification.algorithm=`).
