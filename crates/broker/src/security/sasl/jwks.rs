@@ -1,13 +1,16 @@
-//! Keys that sign tokens (RFC 7517), from a file, and signatures made with them.
+//! Keys that sign tokens (RFC 7517), from a file or an identity provider, and signatures made with them.
 
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use ring::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
 use serde_json::Value;
+
+use super::endpoint::Endpoint;
 
 /// Largest key file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -37,7 +40,7 @@ pub(super) struct KeyFile {
 #[derive(Debug)]
 struct Held {
     modified: Option<SystemTime>,
-    keys: Vec<Key>,
+    keys: Arc<[Key]>,
 }
 
 impl KeyFile {
@@ -47,23 +50,23 @@ impl KeyFile {
     /// What is wrong with it.
     pub(super) fn open(path: PathBuf) -> Result<Self, String> {
         let (modified, keys) = read(&path)?;
-        Ok(Self { path, held: Mutex::new(Held { modified, keys }) })
+        Ok(Self { path, held: Mutex::new(Held { modified, keys: keys.into() }) })
     }
 
     /// The keys; a file that cannot be read any more leaves the ones that were read.
-    pub(super) fn keys(&self) -> Vec<Key> {
+    fn keys(&self) -> Arc<[Key]> {
         let mut held = self.held.lock();
         let modified = std::fs::metadata(&self.path).and_then(|meta| meta.modified()).ok();
         if modified != held.modified {
             match read(&self.path) {
-                Ok((modified, keys)) => *held = Held { modified, keys },
+                Ok((modified, keys)) => *held = Held { modified, keys: keys.into() },
                 Err(why) => {
                     tracing::error!(path = %self.path.display(), why, "keys of tokens not read again");
                     held.modified = modified;
                 }
             }
         }
-        held.keys.clone()
+        Arc::clone(&held.keys)
     }
 }
 
@@ -73,17 +76,156 @@ fn read(path: &Path) -> Result<(Option<SystemTime>, Vec<Key>), String> {
     if meta.len() > FILE_BYTES_MAX {
         return Err(format!("{} is too large for a file of keys", path.display()));
     }
-    let text = std::fs::read_to_string(path).map_err(told)?;
-    let value: Value = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = std::fs::read(path).map_err(told)?;
+    let keys = parse(&text).map_err(|why| format!("{}: {why}", path.display()))?;
+    Ok((meta.modified().ok(), keys))
+}
+
+fn parse(text: &[u8]) -> Result<Vec<Key>, String> {
+    let value: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
     let keys: Vec<Key> =
         value.get("keys").and_then(Value::as_array).into_iter().flatten().filter_map(key).collect();
     if keys.is_empty() {
-        return Err(format!(
-            "{} has no key that can be used (RSA, EC P-256 or P-384, Ed25519)",
-            path.display()
-        ));
+        return Err("there is no key that can be used (RSA, EC P-256 or P-384, Ed25519)".into());
     }
-    Ok((meta.modified().ok(), keys))
+    Ok(keys)
+}
+
+/// How keys of an identity provider are kept fresh.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refresh {
+    /// `sasl.oauthbearer.jwks.endpoint.refresh.ms`.
+    pub(super) every: Duration,
+    /// `sasl.oauthbearer.jwks.endpoint.retry.backoff.ms`: the first pause after a failure, which doubles …
+    pub(super) retry: Duration,
+    /// … up to `sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms`.
+    pub(super) retry_max: Duration,
+}
+
+/// A key that nobody knew is not asked for again so soon.
+const UNKNOWN_KEY_PAUSE: Duration = Duration::from_secs(60);
+/// Names of such keys that are remembered.
+const UNKNOWN_KEYS_MAX: usize = 16;
+
+/// The keys of an identity provider: fetched at start, every so often, and when a token names a key that is not
+/// there. A thread of its own fetches them; it ends with this.
+#[derive(Debug)]
+pub(super) struct KeyUrl(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    endpoint: Endpoint,
+    refresh: Refresh,
+    fetched: Mutex<Fetched>,
+    wake: Condvar,
+}
+
+#[derive(Debug)]
+struct Fetched {
+    keys: Arc<[Key]>,
+    /// Fetch now.
+    wanted: bool,
+    /// Keys that were not there, and when that was noticed.
+    unknown: Vec<(String, Instant)>,
+    over: bool,
+}
+
+impl KeyUrl {
+    /// Fetches the keys, and goes on doing so.
+    ///
+    /// # Errors
+    /// When they cannot be had now: a broker that could let nobody in does not start.
+    pub(super) fn open(endpoint: Endpoint, refresh: Refresh) -> Result<Self, String> {
+        let keys = fetch(&endpoint)?;
+        let fetched = Fetched { keys: keys.into(), wanted: false, unknown: Vec::new(), over: false };
+        let shared =
+            Arc::new(Shared { endpoint, refresh, fetched: Mutex::new(fetched), wake: Condvar::new() });
+        let run = Arc::clone(&shared);
+        std::thread::Builder::new()
+            .name("token-keys".into())
+            .spawn(move || run.run())
+            .map_err(|error| error.to_string())?;
+        Ok(Self(shared))
+    }
+
+    /// The keys, and a look at the provider's when they lack the one that a token names.
+    pub(super) fn keys(&self, wanted: Option<&str>) -> Arc<[Key]> {
+        let mut fetched = self.0.fetched.lock();
+        if let Some(id) = wanted
+            && !fetched.keys.iter().any(|key| key.id.as_deref() == Some(id))
+        {
+            let now = Instant::now();
+            fetched.unknown.retain(|(_, noticed)| now.duration_since(*noticed) < UNKNOWN_KEY_PAUSE);
+            let asked = fetched.unknown.iter().any(|(known, _)| known == id);
+            if !asked && fetched.unknown.len() < UNKNOWN_KEYS_MAX {
+                fetched.unknown.push((id.to_owned(), now));
+                fetched.wanted = true;
+                self.0.wake.notify_all();
+            }
+        }
+        Arc::clone(&fetched.keys)
+    }
+}
+
+impl Drop for KeyUrl {
+    fn drop(&mut self) {
+        self.0.fetched.lock().over = true;
+        self.0.wake.notify_all();
+    }
+}
+
+impl Shared {
+    fn run(&self) {
+        let mut pause = self.refresh.every;
+        let mut failures = 0u32;
+        loop {
+            {
+                let mut fetched = self.fetched.lock();
+                let until = Instant::now() + pause;
+                while !fetched.over
+                    && !fetched.wanted
+                    && !self.wake.wait_until(&mut fetched, until).timed_out()
+                {}
+                if fetched.over {
+                    return;
+                }
+                fetched.wanted = false;
+            }
+            match fetch(&self.endpoint) {
+                Ok(keys) => {
+                    self.fetched.lock().keys = keys.into();
+                    (pause, failures) = (self.refresh.every, 0);
+                }
+                Err(why) => {
+                    tracing::error!(url = self.endpoint.url(), why, "keys of tokens not fetched again");
+                    let doubled = self.refresh.retry.saturating_mul(1 << failures.min(16));
+                    (pause, failures) = (doubled.min(self.refresh.retry_max), failures + 1);
+                }
+            }
+        }
+    }
+}
+
+fn fetch(endpoint: &Endpoint) -> Result<Vec<Key>, String> {
+    let text = endpoint.get()?;
+    parse(&text).map_err(|why| format!("{}: {why}", endpoint.url()))
+}
+
+/// Where keys come from.
+#[derive(Debug)]
+pub(super) enum Keys {
+    File(KeyFile),
+    Url(KeyUrl),
+}
+
+impl Keys {
+    /// The keys; `wanted` is the one that a token names.
+    pub(super) fn keys(&self, wanted: Option<&str>) -> Arc<[Key]> {
+        match self {
+            Self::File(file) => file.keys(),
+            Self::Url(url) => url.keys(wanted),
+        }
+    }
 }
 
 fn key(jwk: &Value) -> Option<Key> {

@@ -1,6 +1,7 @@
 //! SASL on the broker's side: mechanisms, exchanges, and what a session is held to.
 
 mod config;
+mod endpoint;
 mod jwks;
 mod oauthbearer;
 mod plain;

@@ -1,15 +1,21 @@
 //! OAUTHBEARER (RFC 7628): a signed token (JWT) says who the client is, and until when.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use client::security::jaas::JaasEntry;
+use client::security::store;
 use meta::config::split_list;
+use rustls::RootCertStore;
 use serde_json::Value;
 
 use super::Step;
-use super::jwks::{self, KeyFile};
+use super::endpoint::Endpoint;
+use super::jwks::{self, KeyFile, KeyUrl, Keys, Refresh};
 use crate::config::ConfigProblem;
 use crate::security::{ListenerValues, problem};
 
@@ -18,7 +24,7 @@ const URL: &str = "sasl.oauthbearer.jwks.endpoint.url";
 /// How tokens are checked.
 #[derive(Debug)]
 pub(super) struct OauthConfig {
-    keys: KeyFile,
+    keys: Keys,
     issuer: Option<String>,
     audience: Vec<String>,
     skew_ms: i64,
@@ -38,15 +44,7 @@ impl OauthConfig {
                 "OAUTHBEARER is enabled, and nothing says which keys sign tokens",
             )]);
         };
-        let Some(path) = url.strip_prefix("file:") else {
-            return Err(vec![problem(
-                &key,
-                "only file: URLs are read; save the provider's keys (JWKS) to a file, which is read again whenever \
-                 it changes",
-            )]);
-        };
-        let path = PathBuf::from(format!("/{}", path.trim_start_matches('/')));
-        let keys = KeyFile::open(path).map_err(|why| vec![problem(&key, why)])?;
+        let keys = keys(values, &url).map_err(|why| vec![problem(&key, why)])?;
         let skew = of("sasl.oauthbearer.clock.skew.seconds").and_then(|(_, text)| text.parse::<i64>().ok());
         let audience = of("sasl.oauthbearer.expected.audience").map(|(_, text)| text).unwrap_or_default();
         Ok(Self {
@@ -73,7 +71,7 @@ impl OauthConfig {
         let algorithm = header_value.get("alg").and_then(Value::as_str).ok_or("no algorithm")?;
         let id = header_value.get("kid").and_then(Value::as_str);
         let signed = token.get(..header.len() + 1 + claims.len()).ok_or("not a signed token")?;
-        if !jwks::verify(&self.keys.keys(), id, algorithm, signed.as_bytes(), &decode(signature)?) {
+        if !jwks::verify(&self.keys.keys(id), id, algorithm, signed.as_bytes(), &decode(signature)?) {
             return Err("no known key made its signature");
         }
         let claims = json(claims)?;
@@ -112,6 +110,47 @@ impl OauthConfig {
             None => Err("it names no user"),
         }
     }
+}
+
+/// The keys at a URL: of a file, or of an identity provider.
+fn keys(values: &ListenerValues<'_>, url: &str) -> Result<Keys, String> {
+    if let Some(path) = url.strip_prefix("file:") {
+        let path = PathBuf::from(format!("/{}", path.trim_start_matches('/')));
+        return Ok(Keys::File(KeyFile::open(path)?));
+    }
+    let ms = |key: &str, default: u64| {
+        let given = values.find_of("oauthbearer", key).and_then(|(_, text)| text.parse().ok());
+        Duration::from_millis(given.unwrap_or(default))
+    };
+    let refresh = Refresh {
+        every: ms("sasl.oauthbearer.jwks.endpoint.refresh.ms", 3_600_000),
+        retry: ms("sasl.oauthbearer.jwks.endpoint.retry.backoff.ms", 100),
+        retry_max: ms("sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms", 10_000),
+    };
+    let (connect, read) =
+        (ms("sasl.login.connect.timeout.ms", 10_000), ms("sasl.login.read.timeout.ms", 10_000));
+    let endpoint = Endpoint::new(url, || authorities(values), connect, read)?;
+    Ok(Keys::Url(KeyUrl::open(endpoint, refresh)?))
+}
+
+/// Whom an https URL is trusted by: the truststore that the JAAS entry names, as in Kafka, or the system's authorities.
+fn authorities(values: &ListenerValues<'_>) -> Result<RootCertStore, String> {
+    let entry = match values.find_of("oauthbearer", "sasl.jaas.config") {
+        Some((_, text)) => JaasEntry::parse(&text)?.options,
+        None => BTreeMap::new(),
+    };
+    let Some(path) = entry.get("ssl.truststore.location") else {
+        return client::security::system_authorities().ok_or_else(|| {
+            "the system trusts nobody, and ssl.truststore.location in the JAAS entry is not set".into()
+        });
+    };
+    let bytes = std::fs::read(path).map_err(|error| format!("{path}: {error}"))?;
+    let password = entry.get("ssl.truststore.password").map(String::as_str);
+    let mut roots = RootCertStore::empty();
+    for authority in store::authorities(&bytes, password).map_err(|why| format!("{path}: {why}"))? {
+        roots.add(authority).map_err(|error| format!("{path}: {error}"))?;
+    }
+    Ok(roots)
 }
 
 /// The server's side of one exchange.

@@ -173,4 +173,119 @@ mod tokens {
             assert_eq!(log_in(&config, text), None, "{text}");
         }
     }
+
+    fn jwks(keys: &[(&str, &EcdsaKeyPair)]) -> String {
+        let one = |(id, key): &(&str, &EcdsaKeyPair)| {
+            let point = key.public_key().as_ref();
+            let (x, y) = (B64.encode(&point[1..33]), B64.encode(&point[33..]));
+            format!(r#"{{"kty":"EC","crv":"P-256","kid":"{id}","x":"{x}","y":"{y}"}}"#)
+        };
+        format!(r#"{{"keys":[{}]}}"#, keys.iter().map(one).collect::<Vec<_>>().join(","))
+    }
+
+    /// An identity provider: answers every request with what `text` holds then; an empty one with an error.
+    fn provider(text: Arc<parking_lot::Mutex<String>>, tls: Option<Arc<rustls::ServerConfig>>) -> u16 {
+        use std::io::{Read, Write};
+        fn answer(mut stream: impl Read + Write, text: &str) {
+            let mut request = Vec::new();
+            let mut byte = [0];
+            while !request.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
+                request.push(byte[0]);
+            }
+            assert!(request.is_empty() || request.starts_with(b"GET /keys?v=1 HTTP/1.1\r\n"));
+            let status = if text.is_empty() { "503 Busy" } else { "200 OK" };
+            let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{text}", text.len());
+            let _ = stream.flush();
+        }
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (stream, text) = (stream.unwrap(), text.lock().clone());
+                match &tls {
+                    None => answer(stream, &text),
+                    Some(config) => {
+                        let connection = rustls::ServerConnection::new(Arc::clone(config)).unwrap();
+                        answer(rustls::StreamOwned::new(connection, stream), &text);
+                    }
+                }
+            }
+        });
+        port
+    }
+
+    fn config(settings: &[(&str, &str)]) -> Result<oauthbearer::OauthConfig, String> {
+        let mut properties = meta::config::BrokerProperties::default();
+        properties.fixed.extend(settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+        let values = ListenerValues::of("x", &properties);
+        oauthbearer::OauthConfig::new(&values).map_err(|problems| problems[0].message.clone())
+    }
+
+    const CLAIMS: &str = r#"{"sub":"alice","exp":1000100}"#;
+    const FIRST: &str = r#"{"alg":"ES256","kid":"first"}"#;
+    const SECOND: &str = r#"{"alg":"ES256","kid":"second"}"#;
+
+    #[test]
+    fn keys_of_a_provider_are_fetched_again_for_a_token_of_a_new_one() {
+        let (first, second) = (key(), key());
+        let text = Arc::new(parking_lot::Mutex::new(String::new()));
+        let url = format!("http://127.0.0.1:{}/keys?v=1", provider(Arc::clone(&text), None));
+        let settings = [
+            ("sasl.oauthbearer.jwks.endpoint.url", url.as_str()),
+            ("sasl.oauthbearer.jwks.endpoint.retry.backoff.ms", "1"),
+            ("sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms", "10"),
+        ];
+        // Without keys nobody could come in: the start fails and says why.
+        let why = config(&settings).unwrap_err();
+        assert!(why.contains(&url) && why.contains("503 Busy"), "{why}");
+        *text.lock() = jwks(&[("first", &first)]);
+        let config = config(&settings).unwrap();
+        assert!(log_in(&config, &token(&first, FIRST, CLAIMS)).is_some());
+        // The provider fails when it is asked for the new key: the keys that were there stay, and it is asked again.
+        text.lock().clear();
+        assert!(log_in(&config, &token(&second, SECOND, CLAIMS)).is_none());
+        assert!(log_in(&config, &token(&first, FIRST, CLAIMS)).is_some());
+        *text.lock() = jwks(&[("second", &second)]);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while log_in(&config, &token(&second, SECOND, CLAIMS)).is_none() {
+            assert!(std::time::Instant::now() < deadline, "the new key does not come");
+            std::thread::yield_now();
+        }
+        assert!(log_in(&config, &token(&first, FIRST, CLAIMS)).is_none(), "a key that was taken away");
+    }
+
+    #[test]
+    fn a_provider_behind_tls_must_be_trusted() {
+        let first = key();
+        let text = Arc::new(parking_lot::Mutex::new(jwks(&[("first", &first)])));
+        let pair = rcgen::KeyPair::generate().unwrap();
+        let certificate =
+            rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap().self_signed(&pair).unwrap();
+        let provider_of = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = rustls::ServerConfig::builder_with_provider(provider_of)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![certificate.der().clone()],
+                rustls::pki_types::PrivateKeyDer::try_from(pair.serialize_der()).unwrap(),
+            )
+            .unwrap();
+        let url = format!("https://localhost:{}/keys?v=1", provider(text, Some(Arc::new(tls))));
+        let dir = tempfile::tempdir().unwrap();
+        let trusted = dir.path().join("trust.pem");
+        std::fs::write(&trusted, certificate.pem()).unwrap();
+        let jaas = format!(
+            "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required \
+             ssl.truststore.location=\"{}\";",
+            trusted.display()
+        );
+        let own = ("sasl.oauthbearer.jwks.endpoint.url", url.as_str());
+        let config_of = config(&[own, ("oauthbearer.sasl.jaas.config", &jaas)]).unwrap();
+        assert!(log_in(&config_of, &token(&first, FIRST, CLAIMS)).is_some());
+        let stranger = rcgen::generate_simple_self_signed(vec!["other".into()]).unwrap();
+        std::fs::write(&trusted, stranger.cert.pem()).unwrap();
+        let why = config(&[own, ("oauthbearer.sasl.jaas.config", &jaas)]).unwrap_err();
+        assert!(why.contains("certificate"), "{why}");
+    }
 }
