@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use meta::acl::Authorizer;
-use meta::config::{BrokerProperties, broker_config, split_list};
+use meta::config::{BrokerProperties, broker_config, refusal, split_list};
 
 use crate::security::ListenerSecurity;
 
@@ -144,12 +144,8 @@ const QUIET: &[&str] = &[
     "sasl.mechanism.controller.protocol",
     "sasl.mechanism.inter.broker.protocol",
     "ssl.keymanager.algorithm",
-    "ssl.keystore.password",
-    "ssl.key.password",
     "ssl.protocol",
     "ssl.trustmanager.algorithm",
-    "ssl.truststore.password",
-    "sasl.oauthbearer.jwks.endpoint.refresh.ms",
     "log.cleaner.enable",
     "num.io.threads",
     "num.network.threads",
@@ -159,8 +155,6 @@ const QUIET: &[&str] = &[
     "security.inter.broker.protocol",
     "share.coordinator.state.topic.min.isr",
     "share.coordinator.state.topic.replication.factor",
-    "socket.receive.buffer.bytes",
-    "socket.send.buffer.bytes",
     "transaction.state.log.min.isr",
     "transaction.state.log.replication.factor",
 ];
@@ -235,6 +229,8 @@ fn check_setting(key: &str, value: &str, problems: &mut Vec<ConfigProblem>, note
     };
     if let Err(reason) = def.check(value) {
         problems.push(problem(key, reason));
+    } else if let Some(why) = refusal(def, value) {
+        problems.push(problem(key, why));
     } else if !def.honoured && !QUIET.contains(&key) && def.default != Some(value.trim()) {
         notes.push(note("known to Kafka, not used by this broker"));
     }

@@ -9,7 +9,9 @@ use meta::config::BrokerProperties;
 use meta::quota::{self, QuotaScope};
 use parking_lot::Mutex;
 
+use crate::context::ListenerInfo;
 use crate::metadata::State;
+use crate::security::ListenerValues;
 
 /// Most rates that are remembered; those not used for longest go first.
 const RATES_MAX: usize = 10_000;
@@ -110,7 +112,7 @@ struct Key {
 struct Measured {
     rates: HashMap<Key, Rate>,
     buckets: HashMap<Key, Bucket>,
-    connections: HashMap<Option<IpAddr>, Rate>,
+    connections: HashMap<Connecting, Rate>,
 }
 
 /// Measures all clients.
@@ -213,30 +215,51 @@ impl QuotaManager {
         Ok(wait(bucket.tokens))
     }
 
-    /// Counts a new connection of an address; answers for how long it is not served.
-    pub(crate) fn connected(&self, state: &State, ip: IpAddr, now_ms: i64) -> Duration {
-        let own = quota::connection_rate(&state.image.quotas, &ip.to_string());
-        let all = state.properties.long("max.connection.creation.rate");
+    /// Counts a new connection of an address to a listener; answers for how long it is not served.
+    pub(crate) fn connected(
+        &self,
+        state: &State,
+        ip: IpAddr,
+        listener: &ListenerInfo,
+        now_ms: i64,
+    ) -> Duration {
+        const RATE: &str = "max.connection.creation.rate";
+        let of_ip = quota::connection_rate(&state.image.quotas, &ip.to_string());
+        let of_listener = ListenerValues::of(&listener.name, &state.properties).own(RATE);
+        let all = state.properties.long(RATE);
         let mut measured = self.measured.lock();
         trim(&mut measured.connections, |rate| rate.used_ms);
         let windows = self.windows;
-        let mut count = |key: Option<IpAddr>, limit: f64| {
+        let mut count = |key: Connecting, limit: f64| {
             let rate = measured.connections.entry(key).or_insert_with(|| Rate::new(now_ms));
             rate.record(windows, 1.0, now_ms);
             rate.throttle_ms(windows, limit, now_ms)
         };
         let mut wait = 0;
-        if let Some(limit) = own {
-            wait = count(Some(ip), limit);
+        if let Some(limit) = of_ip {
+            wait = count(Connecting::From(ip), limit);
         }
-        if let Ok(limit) = i32::try_from(all)
-            && limit < i32::MAX
-        {
-            wait = wait.max(count(None, f64::from(limit)));
+        let of_listener = of_listener
+            .and_then(|text| text.parse().ok())
+            .map(|limit| (Connecting::To(listener.index), limit));
+        let all = i32::try_from(all).ok().map(|limit| (Connecting::Anyhow, limit));
+        for (key, limit) in of_listener.into_iter().chain(all).filter(|(_, limit)| *limit < i32::MAX) {
+            wait = wait.max(count(key, f64::from(limit)));
         }
         // Kafka never holds a connection for longer than one window.
         Duration::from_millis(u64::try_from(wait.min(windows.size_ms)).unwrap_or(0))
     }
+}
+
+/// Whose connections are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Connecting {
+    /// All.
+    Anyhow,
+    /// Those of an address.
+    From(IpAddr),
+    /// Those to a listener.
+    To(usize),
 }
 
 /// Forgets the half that was not used for longest when there are too many.
@@ -324,10 +347,25 @@ mod tests {
         let rate = Quotas::from([(quota::CONNECTION_CREATION_RATE.to_owned(), 1.0)]);
         Arc::make_mut(&mut state.image.quotas).insert(entity, rate);
         let ip = IpAddr::from([192, 0, 2, 1]);
+        let listener = ListenerInfo {
+            index: 0,
+            name: "EXTERNAL".into(),
+            security: crate::security::ListenerSecurity::default(),
+        };
         for _ in 0..10 {
-            assert_eq!(quotas.connected(&state, ip, 0), Duration::ZERO);
+            assert_eq!(quotas.connected(&state, ip, &listener, 0), Duration::ZERO);
         }
-        assert_eq!(quotas.connected(&state, ip, 0), Duration::from_secs(1));
-        assert_eq!(quotas.connected(&state, IpAddr::from([192, 0, 2, 2]), 0), Duration::ZERO);
+        assert_eq!(quotas.connected(&state, ip, &listener, 0), Duration::from_secs(1));
+        assert_eq!(quotas.connected(&state, IpAddr::from([192, 0, 2, 2]), &listener, 0), Duration::ZERO);
+        // A listener may have a rate of its own.
+        let rate = "listener.name.external.max.connection.creation.rate".to_owned();
+        state.properties.fixed.insert(rate, "1".into());
+        let third = IpAddr::from([192, 0, 2, 3]);
+        for _ in 0..10 {
+            quotas.connected(&state, third, &listener, 0);
+        }
+        assert_eq!(quotas.connected(&state, third, &listener, 0), Duration::from_secs(1));
+        let other = ListenerInfo { index: 1, name: "INTERNAL".into(), ..listener };
+        assert_eq!(quotas.connected(&state, IpAddr::from([192, 0, 2, 4]), &other, 0), Duration::ZERO);
     }
 }

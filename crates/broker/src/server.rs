@@ -29,7 +29,7 @@ use crate::error::BrokerError;
 use crate::groups::Groups;
 use crate::local::LocalDoor;
 use crate::metadata::{METADATA_TOPIC, Metadata};
-use crate::net::acceptor::{self, ConnectionCount};
+use crate::net::acceptor::{self, ConnectionCount, ConnectionsAllowed};
 use crate::net::budget::MemoryBudget;
 use crate::net::connection::{self, ConnectionEnd, ConnectionLimits};
 use crate::net::stream::{Stream, TlsStream};
@@ -37,6 +37,7 @@ use crate::node::{Advertised, Node, random_uuid};
 use crate::producer_ids::ProducerIds;
 use crate::quota::{Mute, QuotaManager};
 use crate::replica::{Events, Partition, Replicas};
+use crate::security::ListenerValues;
 use crate::telemetry::Telemetry;
 use crate::txns::Transactions;
 
@@ -129,6 +130,12 @@ async fn bind(
     let failed =
         |source| BrokerError::Bind { name: listener.name.clone(), address: format!("{host}:{port}"), source };
     let backlog = properties.int("socket.listen.backlog.size").max(1);
+    // Kafka's default would hold back what the system can do by itself: only what was asked for is set.
+    let given = |key: &str| properties.fixed.get(key).and_then(|value| value.trim().parse().ok());
+    let buffers = acceptor::SocketBuffers {
+        receive: given("socket.receive.buffer.bytes"),
+        send: given("socket.send.buffer.bytes"),
+    };
     let addresses: Vec<SocketAddr> = if host.is_empty() {
         // All interfaces, IPv6 too where the system has it.
         vec![SocketAddr::new([0u16; 8].into(), *port), SocketAddr::new([0u8; 4].into(), *port)]
@@ -137,7 +144,7 @@ async fn bind(
     };
     let mut result = Err(std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address"));
     for address in addresses {
-        result = acceptor::bind(address, backlog);
+        result = acceptor::bind(address, backlog, buffers);
         if result.is_ok() {
             break;
         }
@@ -376,6 +383,7 @@ impl Serving {
         let size = |key: &str| usize::try_from(properties.long(key)).unwrap_or(0);
         let limits = ConnectionLimits {
             frame_bytes_max: size("socket.request.max.bytes"),
+            first_frame_bytes_max: connection::FIRST_FRAME_BYTES_MAX,
             pipelined_max: size("queued.max.requests.per.connection").max(1),
             idle: u64::try_from(properties.long("connections.max.idle.ms")).ok().map(Duration::from_millis),
         };
@@ -386,11 +394,9 @@ impl Serving {
         Self {
             node: Arc::clone(node),
             budget: MemoryBudget::new(memory),
-            count: ConnectionCount::new(
-                size("max.connections"),
-                size("max.connections.per.ip"),
-                per_ip(&properties.text("max.connections.per.ip.overrides").unwrap_or_default()),
-            ),
+            count: ConnectionCount::new(per_ip(
+                &properties.text("max.connections.per.ip.overrides").unwrap_or_default(),
+            )),
             limits,
             stop,
         }
@@ -398,8 +404,18 @@ impl Serving {
 
     async fn accept(self, socket: TcpListener, listener: Arc<ListenerInfo>) {
         let connections = parking_lot::Mutex::new(JoinSet::new());
-        let (name, count, stop) = (listener.name.clone(), Arc::clone(&self.count), self.stop.clone());
-        acceptor::run(socket, name, count, stop, |stream, peer, ticket| {
+        let admit = |ip| {
+            let state = self.node.state();
+            let size = |key: &str| usize::try_from(state.properties.long(key)).unwrap_or(0);
+            let own = ListenerValues::of(&listener.name, &state.properties).own("max.connections");
+            let allowed = ConnectionsAllowed {
+                all: size("max.connections"),
+                of_listener: own.and_then(|text| text.parse().ok()).unwrap_or(usize::MAX),
+                per_ip: size("max.connections.per.ip"),
+            };
+            self.count.admit(listener.index, ip, allowed)
+        };
+        acceptor::run(socket, listener.name.clone(), admit, self.stop.clone(), |stream, peer, ticket| {
             let serving = self.clone();
             let listener = Arc::clone(&listener);
             let mut connections = connections.lock();
@@ -417,8 +433,12 @@ impl Serving {
     async fn serve(self, stream: tokio::net::TcpStream, peer: SocketAddr, listener: Arc<ListenerInfo>) {
         let Ok(local) = stream.local_addr() else { return };
         let name = listener.name.clone();
-        let wait =
-            self.node.quotas.connected(&self.node.state(), peer.ip().to_canonical(), crate::api::now_ms());
+        let wait = self.node.quotas.connected(
+            &self.node.state(),
+            peer.ip().to_canonical(),
+            &listener,
+            crate::api::now_ms(),
+        );
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
@@ -429,6 +449,10 @@ impl Serving {
                 return;
             }
         };
+        let mut limits = self.limits;
+        if let Some(sasl) = &listener.security.sasl {
+            limits.first_frame_bytes_max = sasl.receive_bytes_max;
+        }
         let connection = Connection {
             peer,
             local,
@@ -438,7 +462,7 @@ impl Serving {
             telemetry: OnceLock::new(),
         };
         let dispatcher = Dispatcher::new(self.node, connection, principal);
-        let serving = connection::serve(stream, peer, self.limits, self.budget, dispatcher, self.stop);
+        let serving = connection::serve(stream, peer, limits, self.budget, dispatcher, self.stop);
         match AssertUnwindSafe(serving).catch_unwind().await {
             Ok(ConnectionEnd::Closed | ConnectionEnd::Idle) => {}
             Ok(ConnectionEnd::Misbehaved(reason)) => {

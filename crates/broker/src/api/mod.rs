@@ -12,6 +12,7 @@ pub(crate) mod consumer_group_heartbeat;
 pub(crate) mod create_acls;
 pub(crate) mod create_partitions;
 pub(crate) mod create_topics;
+pub(crate) mod delegation_tokens;
 pub(crate) mod delete_acls;
 pub(crate) mod delete_groups;
 pub(crate) mod delete_records;
@@ -99,6 +100,10 @@ const OFFERED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::DescribeLogDirs, 1, 5),
     (ApiKey::SaslAuthenticate, 0, 2),
     (ApiKey::CreatePartitions, 0, 3),
+    (ApiKey::CreateDelegationToken, 1, 3),
+    (ApiKey::RenewDelegationToken, 1, 2),
+    (ApiKey::ExpireDelegationToken, 1, 2),
+    (ApiKey::DescribeDelegationToken, 1, 3),
     (ApiKey::DeleteGroups, 0, 2),
     (ApiKey::IncrementalAlterConfigs, 0, 1),
     (ApiKey::ListPartitionReassignments, 0, 0),
@@ -193,6 +198,10 @@ pub(crate) fn route(call: Call) -> Result<Handling, DecodeError> {
         ApiKey::ConsumerGroupDescribe => call.serial(consumer_group_describe::handle),
         ApiKey::GetTelemetrySubscriptions => call.serial(get_telemetry_subscriptions::handle),
         ApiKey::PushTelemetry => call.serial(push_telemetry::handle),
+        ApiKey::CreateDelegationToken => call.serial(delegation_tokens::create),
+        ApiKey::RenewDelegationToken => call.serial(delegation_tokens::renew),
+        ApiKey::ExpireDelegationToken => call.serial(delegation_tokens::expire),
+        ApiKey::DescribeDelegationToken => call.serial(delegation_tokens::describe),
         other => Err(DecodeError::UnknownKey { what: "API key", key: i32::from(other.as_i16()) }),
     }
 }

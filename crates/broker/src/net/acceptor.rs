@@ -10,11 +10,9 @@ use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// How many connections are open, in all and by address.
+/// How many connections are open, in all, by listener and by address.
 #[derive(Debug)]
 pub(crate) struct ConnectionCount {
-    max: usize,
-    max_per_ip: usize,
     overrides: HashMap<IpAddr, usize>,
     open: Mutex<OpenConnections>,
 }
@@ -22,32 +20,53 @@ pub(crate) struct ConnectionCount {
 #[derive(Debug, Default)]
 struct OpenConnections {
     total: usize,
+    by_listener: HashMap<usize, usize>,
     by_ip: HashMap<IpAddr, usize>,
 }
 
+/// How many may be open when one more comes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectionsAllowed {
+    /// `max.connections`.
+    pub(crate) all: usize,
+    /// `listener.name.<name>.max.connections`.
+    pub(crate) of_listener: usize,
+    /// `max.connections.per.ip`.
+    pub(crate) per_ip: usize,
+}
+
 impl ConnectionCount {
-    /// Allows `max` connections (`max.connections`), `max_per_ip` of one address (`max.connections.per.ip`) unless
-    /// the address has a number of its own.
-    pub(crate) fn new(max: usize, max_per_ip: usize, overrides: HashMap<IpAddr, usize>) -> Arc<Self> {
-        Arc::new(Self { max, max_per_ip, overrides, open: Mutex::default() })
+    /// Counts from nothing; `overrides` are numbers of certain addresses (`max.connections.per.ip.overrides`).
+    pub(crate) fn new(overrides: HashMap<IpAddr, usize>) -> Arc<Self> {
+        Arc::new(Self { overrides, open: Mutex::default() })
     }
 
     /// Counts one more connection.
     ///
     /// # Errors
     /// Which limit is reached.
-    pub(crate) fn admit(self: &Arc<Self>, ip: IpAddr) -> Result<ConnectionTicket, &'static str> {
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        listener: usize,
+        ip: IpAddr,
+        allowed: ConnectionsAllowed,
+    ) -> Result<ConnectionTicket, &'static str> {
         let mut open = self.open.lock();
-        if open.total >= self.max {
+        if open.total >= allowed.all {
             return Err("max.connections");
         }
+        let of_listener = open.by_listener.get(&listener).copied().unwrap_or(0);
+        if of_listener >= allowed.of_listener {
+            return Err("the listener's max.connections");
+        }
         let of_ip = open.by_ip.get(&ip).copied().unwrap_or(0);
-        if of_ip >= self.overrides.get(&ip.to_canonical()).copied().unwrap_or(self.max_per_ip) {
+        if of_ip >= self.overrides.get(&ip.to_canonical()).copied().unwrap_or(allowed.per_ip) {
             return Err("max.connections.per.ip");
         }
         open.by_ip.insert(ip, of_ip + 1);
+        open.by_listener.insert(listener, of_listener + 1);
         open.total += 1;
-        Ok(ConnectionTicket { count: Arc::clone(self), ip })
+        Ok(ConnectionTicket { count: Arc::clone(self), listener, ip })
     }
 }
 
@@ -55,6 +74,7 @@ impl ConnectionCount {
 #[derive(Debug)]
 pub(crate) struct ConnectionTicket {
     count: Arc<ConnectionCount>,
+    listener: usize,
     ip: IpAddr,
 }
 
@@ -62,6 +82,9 @@ impl Drop for ConnectionTicket {
     fn drop(&mut self) {
         let mut open = self.count.open.lock();
         open.total = open.total.saturating_sub(1);
+        if let Some(of_listener) = open.by_listener.get_mut(&self.listener) {
+            *of_listener = of_listener.saturating_sub(1);
+        }
         if let Some(of_ip) = open.by_ip.get_mut(&self.ip) {
             *of_ip -= 1;
             if *of_ip == 0 {
@@ -71,8 +94,17 @@ impl Drop for ConnectionTicket {
     }
 }
 
-/// Binds a listener with `backlog` waiting places.
-pub(crate) fn bind(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+/// Sizes of sockets' buffers; `None` = the system's own.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SocketBuffers {
+    /// `socket.receive.buffer.bytes`.
+    pub(crate) receive: Option<usize>,
+    /// `socket.send.buffer.bytes`.
+    pub(crate) send: Option<usize>,
+}
+
+/// Binds a listener with `backlog` waiting places. Connections inherit its buffers.
+pub(crate) fn bind(address: SocketAddr, backlog: i32, buffers: SocketBuffers) -> io::Result<TcpListener> {
     let domain = socket2::Domain::for_address(address);
     let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
     #[cfg(unix)]
@@ -80,6 +112,12 @@ pub(crate) fn bind(address: SocketAddr, backlog: i32) -> io::Result<TcpListener>
     if address.is_ipv6() {
         // `::` takes IPv4 too, as Java's sockets do; a system that cannot says no and stays with IPv6.
         let _ = socket.set_only_v6(false);
+    }
+    if let Some(bytes) = buffers.receive {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    if let Some(bytes) = buffers.send {
+        socket.set_send_buffer_size(bytes)?;
     }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -91,7 +129,7 @@ pub(crate) fn bind(address: SocketAddr, backlog: i32) -> io::Result<TcpListener>
 pub(crate) async fn run(
     listener: TcpListener,
     name: String,
-    count: Arc<ConnectionCount>,
+    admit: impl Fn(IpAddr) -> Result<ConnectionTicket, &'static str>,
     mut stop: watch::Receiver<bool>,
     serve: impl Fn(TcpStream, SocketAddr, ConnectionTicket),
 ) {
@@ -109,7 +147,7 @@ pub(crate) async fn run(
                 continue;
             }
         };
-        match count.admit(peer.ip()) {
+        match admit(peer.ip()) {
             Ok(ticket) => {
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%peer, %error, "TCP_NODELAY refused");
@@ -131,14 +169,20 @@ mod tests {
     fn limits_hold_and_places_come_back() {
         let (a, b) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
         let closed = IpAddr::from([10, 0, 0, 3]);
-        let count = ConnectionCount::new(3, 2, HashMap::from([(closed, 0)]));
-        assert_eq!(count.admit(closed).unwrap_err(), "max.connections.per.ip");
-        let first = count.admit(a).unwrap();
-        let _second = count.admit(a).unwrap();
-        assert_eq!(count.admit(a).unwrap_err(), "max.connections.per.ip");
-        let _third = count.admit(b).unwrap();
-        assert_eq!(count.admit(b).unwrap_err(), "max.connections");
+        let count = ConnectionCount::new(HashMap::from([(closed, 0)]));
+        let allowed = ConnectionsAllowed { all: 3, of_listener: 2, per_ip: 2 };
+        let admit = |listener, ip| count.admit(listener, ip, allowed);
+        assert_eq!(admit(0, closed).unwrap_err(), "max.connections.per.ip");
+        let first = admit(0, a).unwrap();
+        let _second = admit(1, a).unwrap();
+        assert_eq!(admit(1, a).unwrap_err(), "max.connections.per.ip");
+        let _third = admit(0, b).unwrap();
+        assert_eq!(admit(1, b).unwrap_err(), "max.connections");
         drop(first);
-        count.admit(b).unwrap();
+        let _fourth = admit(0, b).unwrap();
+        assert_eq!(
+            count.admit(0, a, ConnectionsAllowed { all: 9, ..allowed }).unwrap_err(),
+            "the listener's max.connections"
+        );
     }
 }

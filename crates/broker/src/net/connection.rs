@@ -22,7 +22,7 @@ const FREE_BUFFER_BYTES: usize = 64 << 10;
 /// First buffer of a connection: most requests are smaller.
 const FIRST_BUFFER_BYTES: usize = 4 << 10;
 /// Largest frame before the connection has sent one valid request.
-const FIRST_FRAME_BYTES_MAX: usize = 512 << 10;
+pub(crate) const FIRST_FRAME_BYTES_MAX: usize = 512 << 10;
 /// How long a connection with a half-read request may wait for memory.
 const MEMORY_WAIT: Duration = Duration::from_secs(10);
 /// How long a client may take to say who it is.
@@ -33,6 +33,8 @@ const AUTHENTICATION_WAIT: Duration = Duration::from_secs(30);
 pub(crate) struct ConnectionLimits {
     /// `socket.request.max.bytes`.
     pub(crate) frame_bytes_max: usize,
+    /// Largest frame of a client that is not known yet (`sasl.server.max.receive.size`).
+    pub(crate) first_frame_bytes_max: usize,
     /// `queued.max.requests.per.connection`.
     pub(crate) pipelined_max: usize,
     /// `connections.max.idle.ms`; `None` = never.
@@ -166,6 +168,11 @@ impl Connection {
             if self.input_over && self.queue.is_empty() && !rest {
                 return Ok(());
             }
+            // Most connections are silent most of the time: they keep no buffer.
+            if self.queue.is_empty() && self.buffer.is_empty() {
+                self.buffer = BytesMut::new();
+                self.sender.rest();
+            }
             let may_read = held.is_none() && !self.input_over && self.queue.len() < self.limits.pipelined_max;
             let event = {
                 let front = self.queue.front_mut();
@@ -217,7 +224,7 @@ impl Connection {
         let limit = if self.proven {
             self.limits.frame_bytes_max
         } else {
-            self.limits.frame_bytes_max.min(FIRST_FRAME_BYTES_MAX)
+            self.limits.frame_bytes_max.min(self.limits.first_frame_bytes_max)
         };
         match usize::try_from(announced) {
             Ok(len) if len <= limit => Ok(Some(len)),

@@ -60,6 +60,14 @@ impl Sender {
         Self { out: Vec::new() }
     }
 
+    /// Keeps no more than small replies need; to be called when there is nothing to send.
+    pub(crate) fn rest(&mut self) {
+        const KEPT_BYTES: usize = 512;
+        if self.out.is_empty() && self.out.capacity() > KEPT_BYTES {
+            self.out = Vec::new();
+        }
+    }
+
     /// Adds a reply; writes only when enough has gathered. Call [`Sender::flush`] after the last one.
     pub(crate) async fn send(&mut self, stream: &mut Stream, parts: Vec<Part>) -> io::Result<()> {
         for part in parts {

@@ -78,6 +78,12 @@ impl<'a> ListenerValues<'a> {
         of(own).or_else(|| of(key.to_owned()))
     }
 
+    /// The listener's own value (`listener.name.<name>.<key>`), where everybody's is another limit.
+    pub(crate) fn own(&self, key: &str) -> Option<String> {
+        let key = format!("listener.name.{}.{key}", self.name);
+        self.properties.text(&key).filter(|value| !value.is_empty())
+    }
+
     /// A value of a mechanism: `listener.name.<name>.<mechanism>.<key>` before the others.
     pub(crate) fn find_of(&self, mechanism: &str, key: &str) -> Option<(String, String)> {
         self.find(&format!("{}.{key}", mechanism.to_ascii_lowercase())).or_else(|| self.find(key))

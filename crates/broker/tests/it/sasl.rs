@@ -12,8 +12,9 @@ use kafka_codec::messages::alter_user_scram_credentials_request::{
 use kafka_codec::messages::create_acls_request::AclCreation;
 use kafka_codec::messages::describe_user_scram_credentials_request::UserName;
 use kafka_codec::messages::{
-    AlterUserScramCredentialsRequest, ApiVersionsRequest, CreateAclsRequest,
-    DescribeUserScramCredentialsRequest, MetadataRequest, SaslAuthenticateRequest, SaslHandshakeRequest,
+    AlterUserScramCredentialsRequest, ApiVersionsRequest, CreateAclsRequest, CreateDelegationTokenRequest,
+    DescribeDelegationTokenRequest, DescribeUserScramCredentialsRequest, ExpireDelegationTokenRequest,
+    MetadataRequest, RenewDelegationTokenRequest, SaslAuthenticateRequest, SaslHandshakeRequest,
 };
 use kafka_codec::{ErrorCode, Message as _};
 
@@ -257,4 +258,40 @@ async fn entries_hold_for_whom_they_name() {
     assert_eq!(alice.produce(&Target::new("t"), &batch(&["a"])).await, (0, 0), "on the connection she has");
     assert_eq!(bob.produce(&Target::new("t"), &batch(&["a"])).await.0, refused);
     assert!(SaslHandshakeRequest::VERSIONS.contains(&1));
+}
+
+#[tokio::test]
+async fn delegation_tokens_are_refused_as_kafka_does_without_a_secret_key() {
+    let broker = start(&[]).await;
+    let mut known = stranger(&broker).await;
+    assert_eq!(plain(&mut known, "alice", "secret").await, (0, String::new()));
+    let anonymous = broker.client().await;
+    let cases = [
+        (known, ErrorCode::DelegationTokenAuthDisabled, "alice"),
+        (anonymous, ErrorCode::DelegationTokenRequestNotAllowed, "ANONYMOUS"),
+    ];
+    for (mut client, code, name) in cases {
+        let code = code.code();
+        let created = client.call(3, &CreateDelegationTokenRequest::default()).await;
+        assert_eq!((created.error_code, created.principal_type.as_str()), (code, "User"));
+        assert_eq!(
+            (created.principal_name.as_str(), created.token_requester_principal_name.as_str()),
+            (name, name)
+        );
+        assert_eq!(client.call(2, &RenewDelegationTokenRequest::default()).await.error_code, code);
+        assert_eq!(client.call(2, &ExpireDelegationTokenRequest::default()).await.error_code, code);
+        assert_eq!(client.call(3, &DescribeDelegationTokenRequest::default()).await.error_code, code);
+    }
+}
+
+#[tokio::test]
+async fn who_has_not_logged_in_sends_small_frames_only() {
+    let broker = start(&[("sasl.server.max.receive.size", "1000")]).await;
+    let mut client = stranger(&broker).await;
+    client.send_raw(&1001i32.to_be_bytes()).await;
+    assert!(client.is_closed().await);
+    let mut client = stranger(&broker).await;
+    assert_eq!(plain(&mut client, "alice", "secret").await, (0, String::new()));
+    assert_eq!(client.create_topic("t", 1, &[]).await, 0);
+    assert_eq!(client.produce(&Target::new("t"), &batch(&["a".repeat(2000).as_str()])).await, (0, 0));
 }

@@ -254,6 +254,10 @@ async fn every_answer_is_readable_in_its_version() {
     .await;
     all_versions(broker, |_| ListPartitionReassignmentsRequest { topics: None, ..Default::default() }).await;
     all_versions(broker, |_| ListConfigResourcesRequest::default()).await;
+    all_versions(broker, |_| CreateDelegationTokenRequest::default()).await;
+    all_versions(broker, |_| RenewDelegationTokenRequest::default()).await;
+    all_versions(broker, |_| ExpireDelegationTokenRequest::default()).await;
+    all_versions(broker, |_| DescribeDelegationTokenRequest::default()).await;
     all_versions(broker, |version| {
         if version >= 4 {
             FindCoordinatorRequest { coordinator_keys: vec!["g".into()], ..Default::default() }

@@ -352,7 +352,8 @@ impl TopicConfig {
             compression_gzip_level: signed("compression.gzip.level"),
             compression_zstd_level: signed("compression.zstd.level"),
             preallocate: flag("preallocate"),
-            write_caching: flag("write.caching"),
+            // A sync for each record is what every other topic has.
+            write_caching: flag("write.caching") && long("flush.messages") != 1,
         }
     }
 }

@@ -60,6 +60,10 @@ pub fn refusal(def: &ConfigDef, value: &str) -> Option<&'static str> {
             "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log \
              storage.",
         ),
+        "compression.lz4.level" if value.trim() != "9" => Some(
+            "the only level of LZ4 here is 9, Kafka's default, which is LZ4's fast compressor; for smaller batches \
+             there are zstd and gzip with all their levels",
+        ),
         _ => None,
     }
 }

@@ -92,6 +92,24 @@ fn synonyms_list_the_winner_first() {
 }
 
 #[test]
+fn levels_of_lz4_that_are_not_there_are_refused() {
+    let def = topic_config("compression.lz4.level").unwrap();
+    assert_eq!(refusal(def, "9"), None);
+    assert!(refusal(def, "12").is_some_and(|why| why.contains("level of LZ4 here is 9")));
+}
+
+#[test]
+fn with_write_caching_a_flush_interval_of_one_record_brings_the_sync_back() {
+    let broker = BrokerProperties::default();
+    let caches = |flush: &str| {
+        let own = [("write.caching", "true"), ("flush.messages", flush)];
+        TopicConfig::of(&broker, &own.map(|(k, v)| (k.to_owned(), v.to_owned())).into()).write_caching
+    };
+    assert!(caches("2") && caches("10000"));
+    assert!(!caches("1"));
+}
+
+#[test]
 fn tiered_storage_is_refused_not_ignored() {
     let def = topic_config("remote.storage.enable").unwrap();
     assert!(refusal(def, "true").is_some());

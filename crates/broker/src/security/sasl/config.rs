@@ -25,6 +25,8 @@ pub(crate) struct SaslConfig {
     pub(super) oauth: Option<OauthConfig>,
     /// `connections.max.reauth.ms`, by mechanism in the order of `mechanisms`.
     pub(super) max_reauth_ms: Vec<i64>,
+    /// `sasl.server.max.receive.size`.
+    pub(crate) receive_bytes_max: usize,
     /// `connection.failed.authentication.delay.ms`.
     pub(super) failure_delay: Duration,
     /// Makes up salts for users that are not there, the same one each time.
@@ -95,6 +97,7 @@ impl SaslConfig {
             plain_users,
             oauth,
             max_reauth_ms,
+            receive_bytes_max: usize::try_from(values.long("sasl.server.max.receive.size")).unwrap_or(0),
             failure_delay: Duration::from_millis(u64::try_from(delay).unwrap_or(0)),
             secret,
         })
