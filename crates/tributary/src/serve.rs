@@ -21,6 +21,7 @@ pub fn run(plan: Plan, again: impl Fn() -> Result<Plan, Vec<String>> + Send + 's
                 return ExitCode::FAILURE;
             }
         };
+    raise_file_limit();
     let temporary = plan.temporary.clone();
     let outcome = runtime.block_on(serve(plan, &again));
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
@@ -35,6 +36,21 @@ pub fn run(plan: Plan, again: impl Fn() -> Result<Plan, Vec<String>> + Send + 's
             eprintln!("Error: {e:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Lets the process open as many files as its system allows it at most, as a JVM does by itself: every partition and
+/// every connection takes one, and what shells give (1,024) is soon used up.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    limit.current = limit.maximum;
+    match setrlimit(Resource::Nofile, limit) {
+        Ok(()) => tracing::debug!(limit = ?limit.maximum, "open files allowed"),
+        Err(error) => tracing::warn!(%error, "the limit on open files cannot be raised"),
     }
 }
 

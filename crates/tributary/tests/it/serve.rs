@@ -64,6 +64,40 @@ fn sigterm_is_a_clean_stop_and_the_data_opens_again() {
 }
 
 #[test]
+fn more_partitions_than_a_shell_lets_a_program_open_files() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let script = format!(
+        "ulimit -S -n 256; exec {} serve --console off --mqtt off --kafka 127.0.0.1:0 --data {}",
+        text(&binary()),
+        text(dir.path())
+    );
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = Guard(command.spawn().expect("starts"));
+    let out = child.0.stdout.take().expect("standard output");
+    let lines: Vec<String> =
+        BufReader::new(out).lines().map_while(Result::ok).take_while(|line| line != "ready").collect();
+    let kafka = addresses(&lines, "kafka")[0].to_string();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    runtime.block_on(async {
+        let admin = client::Admin::new(client::AdminConfig::new(&kafka).expect("config")).expect("admin");
+        let topic = client::admin::NewTopic::new("many", Some(400), Some(1));
+        let created = admin.create_topics(&[topic], client::admin::CreateTopicsOptions::default()).await;
+        assert!(created.expect("an answer")[0].1.is_ok());
+        let producer =
+            client::Producer::new(client::ProducerConfig::new(&kafka).expect("config")).expect("producer");
+        let mut sent = Vec::new();
+        for partition in 0..400 {
+            let record = client::ProducerRecord::new("many", "x").partition(partition);
+            sent.push(producer.send(record).await.expect("sends"));
+        }
+        for delivery in sent {
+            delivery.await.expect("acknowledged");
+        }
+    });
+}
+
+#[test]
 fn addresses_may_repeat_and_port_0_says_which() {
     let dir = tempfile::tempdir().expect("tempdir");
     let any = "127.0.0.1:0";
