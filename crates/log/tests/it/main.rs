@@ -5,6 +5,7 @@
 
 mod basics;
 mod compaction;
+mod compaction_limits;
 mod failures;
 mod faults;
 mod fixture;
