@@ -233,6 +233,40 @@ async fn limits_cut_the_answer_but_never_the_first_batch() {
 }
 
 #[tokio::test]
+async fn a_fetch_from_within_a_batch_gets_all_of_it() {
+    let (_broker, mut client) = with_topic(&[]).await;
+    for codec in [Compression::None, Compression::Lz4] {
+        let (error, base) =
+            client.produce(&Target::new("t"), &batch_of(codec, &["a", "b", "c", "d", "e"])).await;
+        assert_eq!(error, 0);
+        for within in 0..5 {
+            let fetched = client.fetch(&Fetch::new("t", base + within)).await;
+            let header = BatchHeader::parse(&fetched.records).unwrap();
+            assert_eq!((header.base_offset, header.record_count), (base, 5), "from {within}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn fetches_of_any_size_leave_nothing_out_at_the_end_of_a_segment() {
+    let (_broker, mut client) = with_topic(&[("segment.bytes", "1048576")]).await;
+    let wanted: Vec<String> = (0..60).map(|n| format!("{n:<65000}")).collect();
+    for value in &wanted {
+        assert_eq!(client.produce(&Target::new("t"), &batch(&[value])).await.0, 0);
+    }
+    for partition_max_bytes in [1, 65_000, 100_000, 500_000, 1 << 20, 3 << 20] {
+        let mut found = Vec::new();
+        while found.len() < wanted.len() {
+            let fetch = Fetch { partition_max_bytes, ..Fetch::new("t", found.len() as i64) };
+            let values = client.fetch(&fetch).await.values();
+            assert!(!values.is_empty(), "no progress at {} with {partition_max_bytes}", found.len());
+            found.extend(values);
+        }
+        assert!(found == wanted, "with {partition_max_bytes} bytes at a time");
+    }
+}
+
+#[tokio::test]
 async fn large_answers_arrive_whole() {
     let (_broker, mut client) = with_topic(&[("max.message.bytes", "5000000")]).await;
     let mut wanted = Vec::new();
@@ -269,6 +303,26 @@ async fn fetch_errors() {
     }
     let diverging = client.fetch(&Fetch { offset: 5, last_fetched_epoch: 0, ..base }).await;
     assert_eq!((diverging.error, diverging.diverging), (0, (0, 1)));
+}
+
+#[tokio::test]
+async fn a_topic_made_anew_is_another_one() {
+    let (_broker, mut client) = with_topic(&[]).await;
+    let old = client.describe("t").await.unwrap().0;
+    let by_id = |id| Fetch { topic: "", version: 17, id, ..Fetch::new("t", 0) };
+    client.produce(&Target::new("t"), &batch(&["old"])).await;
+    assert_eq!(client.fetch(&by_id(old)).await.values(), ["old"]);
+    let request =
+        kafka_codec::messages::DeleteTopicsRequest { topic_names: vec!["t".into()], ..Default::default() };
+    assert_eq!(client.call(5, &request).await.responses[0].error_code, 0);
+    assert_eq!(client.create_topic("t", 1, &[]).await, 0);
+    let new = client.describe("t").await.unwrap().0;
+    assert_ne!(new, old);
+    // What was meant for the old one neither reads from the new one nor writes to it.
+    assert_eq!(client.fetch(&by_id(old)).await.error, 100, "UNKNOWN_TOPIC_ID");
+    let to_old = Target { topic: "", id: old, partition: 0 };
+    assert_eq!(client.produce_with(13, -1, &to_old, &batch(&["late"])).await.0, 100, "UNKNOWN_TOPIC_ID");
+    assert_eq!(client.fetch(&by_id(new)).await.values(), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -3,8 +3,10 @@
 // A test that cannot go on says so by panicking; clippy.toml covers test functions, not their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod documents;
 mod hostile;
 mod kill_loop;
+mod mqtt_fleet;
 mod mqtt_security;
 mod one_authorizer;
 mod serve;

@@ -6,6 +6,7 @@
 
 mod compacted;
 mod groups;
+mod meddler;
 mod publisher;
 mod settings;
 mod subscriber;
