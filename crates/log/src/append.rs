@@ -496,6 +496,7 @@ impl Log {
             direct.segments.drain(..surplus);
             return Ok(());
         }
+        self.shared.count_unchecked(prepared.bytes.len());
         direct.mark = Some(mark);
         let queue_it = !std::mem::replace(&mut direct.queued, true);
         drop(direct);

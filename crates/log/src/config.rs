@@ -139,6 +139,8 @@ pub struct LogDirConfig {
     pub producer_id_expiration_ms: i64,
     /// `log.flush.offset.checkpoint.interval.ms`: how often recovery points move.
     pub checkpoint_interval_ms: i64,
+    /// The recovery points are also moved when so many bytes were written straight to segments.
+    pub checkpoint_bytes: u64,
     /// Most bytes that the records of one batch may decompress to.
     pub decompressed_bytes_max: usize,
     /// Who does the syncing.
@@ -157,6 +159,7 @@ impl Default for LogDirConfig {
             journal_queue_bytes_max: 64 << 20,
             producer_id_expiration_ms: 24 * 3_600_000,
             checkpoint_interval_ms: 60_000,
+            checkpoint_bytes: 64 << 20,
             decompressed_bytes_max: 64 << 20,
             threads: Threads::Own,
             cleaner: CleanerConfig::default(),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -69,6 +69,8 @@ pub(crate) struct Shared {
     pub refused_starts: Mutex<BTreeMap<TopicPartition, i64>>,
     /// Held while checkpoint files are written.
     pub checkpointing: Mutex<()>,
+    /// Bytes written straight to segments since the recovery points were last moved for their sake.
+    pub unchecked_bytes: AtomicU64,
     pub cleaner: CleanerControl,
     pub stop: AtomicBool,
     /// Why the whole directory is offline.
@@ -101,6 +103,7 @@ impl Shared {
             doomed: Mutex::new(Vec::new()),
             refused_starts: Mutex::new(BTreeMap::new()),
             checkpointing: Mutex::new(()),
+            unchecked_bytes: AtomicU64::new(0),
             cleaner: CleanerControl::new(cleaner_config),
             stop: AtomicBool::new(false),
             failure: OnceLock::new(),
@@ -156,6 +159,16 @@ impl Shared {
     pub fn add_job(&self, job: Job) {
         self.jobs.lock().push_back(job);
         self.jobs_filled.notify_one();
+    }
+
+    /// Counts bytes written straight to segments: after so many the recovery points are moved on, so that a crash
+    /// finds little to check however fast the log grows.
+    pub fn count_unchecked(&self, bytes: usize) {
+        let before = self.unchecked_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        if before.saturating_add(bytes as u64) >= self.config.checkpoint_bytes {
+            self.unchecked_bytes.store(0, Ordering::Relaxed);
+            self.add_job(Job::Checkpoint);
+        }
     }
 
     pub fn add_direct(&self, log: Arc<Log>) {

@@ -25,6 +25,7 @@ fn config() -> LogDirConfig {
     LogDirConfig {
         journal_bytes: 256 << 10,
         journal_batch_bytes_max: 1000,
+        checkpoint_bytes: 100_000,
         threads: Threads::Manual,
         ..LogDirConfig::default()
     }
@@ -75,6 +76,24 @@ fn visible_records(log: &Log) -> i64 {
             offset = header.next_offset();
         }
     }
+}
+
+#[test]
+fn a_log_that_grows_fast_leaves_little_to_check_after_a_crash() {
+    let disk = FaultStorage::new(1);
+    let (dir, _, _) = open(&disk);
+    let log = create(&dir, "a");
+    for _ in 0..50 {
+        append(&log, &[b'x'; 10_000]).unwrap();
+        dir.run_pending();
+    }
+    let unchecked = log.log_end() - log.recovery_point();
+    assert!(
+        unchecked <= 10,
+        "{unchecked} records of 10 KB, though 100 KB are enough to move the recovery point"
+    );
+    let (_dir, report, _) = open(&disk.restart());
+    assert!(!report.clean && report.refused.is_empty(), "{report:?}");
 }
 
 #[test]

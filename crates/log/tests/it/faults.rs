@@ -68,6 +68,7 @@ fn config() -> LogDirConfig {
     LogDirConfig {
         journal_bytes: 256 << 10,
         journal_batch_bytes_max: 600,
+        checkpoint_bytes: 5000,
         threads: Threads::Manual,
         log_defaults: log_config(),
         ..LogDirConfig::default()
