@@ -89,15 +89,47 @@ pub enum MqttVersion {
 pub enum Route {
     /// MQTT to Kafka.
     Mqtt(ToKafkaRoute),
+    /// Kafka to MQTT.
+    Kafka(ToMqttRoute),
 }
 
-/// Which way a route goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// MQTT to Kafka.
-    ToKafka,
-    /// Kafka to MQTT.
-    ToMqtt,
+/// Kafka to MQTT.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToMqttRoute {
+    /// Name; the Kafka topic's when not given.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Kafka topics: one or several.
+    #[serde(deserialize_with = "one_or_more")]
+    pub topic: Vec<String>,
+    /// Consumer group; the bridge's name and the route's when not given.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// MQTT topics that a record may name; others are published under the Kafka topic's name.
+    #[serde(default = "every_topic", deserialize_with = "one_or_more")]
+    pub filter: Vec<String>,
+    /// Put before the MQTT topic.
+    #[serde(default)]
+    pub prefix: String,
+    /// Highest QoS to publish with.
+    #[serde(default = "default_publish_qos", deserialize_with = "qos")]
+    pub qos: QoS,
+    /// Unacknowledged messages on the way to the broker.
+    #[serde(default = "default_publish_in_flight")]
+    pub in_flight: u16,
+}
+
+fn every_topic() -> Vec<String> {
+    vec!["#".to_owned()]
+}
+
+fn default_publish_qos() -> QoS {
+    QoS::AtLeastOnce
+}
+
+fn default_publish_in_flight() -> u16 {
+    1_000
 }
 
 /// MQTT to Kafka.
@@ -194,12 +226,17 @@ impl Route {
                 let default = || route.topic.clone().or_else(|| route.filter.first().cloned());
                 route.name.clone().or_else(default).unwrap_or_default()
             }
+            Self::Kafka(route) => {
+                let default = || route.topic.first().map(|topic| format!("from-{topic}"));
+                route.name.clone().or_else(default).unwrap_or_default()
+            }
         }
     }
 
     fn set_name(&mut self, name: String) {
         match self {
             Self::Mqtt(route) => route.name = Some(name),
+            Self::Kafka(route) => route.name = Some(name),
         }
     }
 }
@@ -229,8 +266,10 @@ impl BridgeConfig {
     /// Lets all subscriptions have this highest QoS.
     pub fn set_qos(&mut self, qos: QoS) {
         for route in &mut self.routes {
-            let Route::Mqtt(route) = route;
-            route.qos = qos;
+            match route {
+                Route::Mqtt(route) => route.qos = qos,
+                Route::Kafka(route) => route.qos = qos,
+            }
         }
     }
 
@@ -254,12 +293,27 @@ impl BridgeConfig {
             }
             names.push(unique.clone());
             route.set_name(unique.clone());
-            let Route::Mqtt(route) = route;
-            if let Some(problem) = route.problem() {
+            let problem = match route {
+                Route::Mqtt(route) => route.problem(),
+                Route::Kafka(route) => route.problem(),
+            };
+            if let Some(problem) = problem {
                 return wrong(format!("route {unique:?}: {problem}"));
             }
         }
+        if self.goes_both_ways() && self.mqtt.version == MqttVersion::V311 {
+            return wrong(
+                "routes in both directions need MQTT 5: messages of 3.1.1 cannot say where they come from"
+                    .to_owned(),
+            );
+        }
         Ok(self)
+    }
+
+    /// Whether messages may come back: then each carries the name of the bridge that sent it.
+    pub(crate) fn goes_both_ways(&self) -> bool {
+        let to_mqtt = self.routes.iter().filter(|r| matches!(r, Route::Kafka(_))).count();
+        to_mqtt > 0 && to_mqtt < self.routes.len()
     }
 }
 
@@ -289,6 +343,23 @@ impl ToKafkaRoute {
             return Some("the name of a share is not empty and has no /, + or #".to_owned());
         }
         None
+    }
+}
+
+impl ToMqttRoute {
+    fn problem(&self) -> Option<String> {
+        if self.topic.is_empty() || self.topic.iter().any(|t| t.trim().is_empty()) {
+            return Some("topic is missing".to_owned());
+        }
+        if let Some(filter) = self.filter.iter().find(|f| name::validate_unshared_filter(f).is_err()) {
+            return Some(format!("{filter:?} is not a topic filter"));
+        }
+        if !self.prefix.is_empty()
+            && (name::validate_name(&self.prefix).is_err() || self.prefix.starts_with('$'))
+        {
+            return Some(format!("the prefix {:?} cannot begin an MQTT topic", self.prefix));
+        }
+        (self.in_flight == 0).then(|| "in_flight is at least 1".to_owned())
     }
 }
 
@@ -388,6 +459,17 @@ mod tests {
         filter = "events/#"
     "#;
 
+    const BACK: &str = "\n[[route]]\nfrom = \"kafka\"\ntopic = \"commands\"\n";
+
+    #[test]
+    fn both_directions_need_mqtt_5() {
+        let error = BridgeConfig::from_toml(&format!("{FILE}{BACK}")).unwrap_err().to_string();
+        assert!(error.contains("need MQTT 5"), "{error}");
+        let config = BridgeConfig::from_toml(&format!("{}{BACK}", FILE.replace("\"3.1.1\"", "5"))).unwrap();
+        assert!(config.goes_both_ways());
+        assert_eq!(config.routes.last().map(Route::name).as_deref(), Some("from-commands"));
+    }
+
     #[test]
     fn a_file_is_read() {
         let config = BridgeConfig::from_toml(FILE).unwrap();
@@ -396,7 +478,7 @@ mod tests {
         assert_eq!(kafka, ["bootstrap.servers=a:9092,b:9092", "linger.ms=3", "security.protocol=SASL_SSL"]);
         let names: Vec<_> = config.routes.iter().map(Route::name).collect();
         assert_eq!(names, ["readings", "events/#"]);
-        let Route::Mqtt(first) = &config.routes[0];
+        let Route::Mqtt(first) = &config.routes[0] else { panic!("{:?}", config.routes[0]) };
         assert_eq!((first.qos, first.key, first.in_flight), (QoS::AtLeastOnce, RouteKey::Level(1), 10_000));
     }
 

@@ -89,7 +89,9 @@ impl Kafka {
 
     /// A consumer with these properties over the configured ones.
     pub(crate) fn consumer(&self, fixed: &[(&str, &str)]) -> Result<client::Consumer, BridgeError> {
-        Ok(client::Consumer::new(ConsumerConfig::from_properties(self.with(&[], fixed))?)?)
+        Ok(client::Consumer::new(ConsumerConfig::from_properties(
+            self.with(&[("auto.offset.reset", "earliest")], fixed),
+        )?)?)
     }
 }
 

@@ -20,8 +20,9 @@ mod record;
 mod run;
 mod stats;
 mod to_kafka;
+mod to_mqtt;
 
-pub use config::{BridgeConfig, Direction, MqttSide, Route, ToKafkaRoute};
+pub use config::{BridgeConfig, MqttSide, Route, ToKafkaRoute, ToMqttRoute};
 pub use error::BridgeError;
 pub use run::{Running, Stop, run};
 pub use stats::{RouteStats, Stats};

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use client::ProducerRecord;
 use client::door::{Header, partition_for_key};
+use client::{ConsumerRecord, ProducerRecord};
 use mqtt::RouteKey;
-use mqtt::mapping::{default_topic, headers_of, record_key};
-use mqtt_codec::{Property, Publish};
+use mqtt::mapping::{default_topic, described_by, headers_of, record_key};
+use mqtt_codec::{PropertiesBuf, Property, Publish, QoS, topic as name};
 
-use crate::config::ToKafkaRoute;
+use crate::config::{ToKafkaRoute, ToMqttRoute};
 
 /// Names, in a record, the bridge that wrote it, and in a message the bridge that published it: neither goes back.
 pub(crate) const MARK: &str = "tributary.bridge";
@@ -118,6 +118,66 @@ impl ToRecord {
     }
 }
 
+/// How a route makes messages.
+#[derive(Clone, Debug)]
+pub(crate) struct ToMessage {
+    filters: Vec<String>,
+    prefix: String,
+    qos: QoS,
+    mark: Option<String>,
+}
+
+impl ToMessage {
+    /// `mark`: the bridge's name when messages may come back to it.
+    pub(crate) fn new(route: &ToMqttRoute, mark: Option<&str>) -> Self {
+        Self {
+            filters: route.filter.clone(),
+            prefix: route.prefix.clone(),
+            qos: route.qos,
+            mark: mark.map(str::to_owned),
+        }
+    }
+
+    /// The message of a record; `None` when this bridge has written it, or its time is over.
+    pub(crate) fn message(&self, record: ConsumerRecord, now_ms: i64) -> Option<Publish> {
+        let mark = self.mark.as_deref();
+        let own = |h: &Header| &h.key[..] == MARK.as_bytes() && h.value.as_deref() == mark.map(str::as_bytes);
+        if mark.is_some() && record.headers.iter().any(own) {
+            return None;
+        }
+        let described = described_by(&record.headers);
+        let topic = described
+            .topic
+            .as_ref()
+            .and_then(|t| self.admitted(t))
+            .or_else(|| record.key.as_ref().and_then(|k| self.admitted(k)))
+            .unwrap_or(&record.topic);
+        let topic = format!("{}{topic}", self.prefix);
+        let age_s = now_ms.saturating_sub(record.timestamp_ms).max(0) / 1000;
+        let left = match described.expiry_s {
+            Some(expiry) => Some(u32::try_from(i64::from(expiry) - age_s).ok().filter(|left| *left > 0)?),
+            None => None,
+        };
+        let list = described.properties.iter().chain(left.map(Property::MessageExpiryInterval));
+        let list = list.chain(mark.map(|mark| Property::UserProperty(MARK, mark)));
+        Some(Publish {
+            qos: described.qos.min(self.qos),
+            retain: described.retain,
+            topic: topic.as_str().into(),
+            properties: PropertiesBuf::from_properties(list).unwrap_or_default(),
+            payload: record.value.unwrap_or_default(),
+            ..Publish::default()
+        })
+    }
+
+    /// The MQTT topic that a record names, when it is one and the route has it.
+    fn admitted<'a>(&self, topic: &'a Bytes) -> Option<&'a str> {
+        let topic = std::str::from_utf8(topic).ok()?;
+        let valid = name::validate_name(topic).is_ok() && !topic.starts_with('$');
+        (valid && self.filters.iter().any(|f| name::matches(f, topic))).then_some(topic)
+    }
+}
+
 fn header(name: &'static str, value: Bytes) -> Header {
     Header { key: Bytes::from_static(name.as_bytes()), value: Some(value) }
 }
@@ -171,6 +231,61 @@ mod tests {
             "foobar[Some(6)] null: mqtt.qos=1 mqtt.topic=foobar mqtt.expiry=9 unit=C tributary.bridge=me"
         );
         assert!(made(None, RouteKey::Topic, None, "/x").starts_with("mqtt-overflow[None] /x:"));
+    }
+
+    fn consumed(key: Option<&str>, headers: &[(&str, &str)]) -> ConsumerRecord {
+        let bytes = |s: &str| Bytes::copy_from_slice(s.as_bytes());
+        let header = |(k, v): &(&str, &str)| Header { key: bytes(k), value: Some(bytes(v)) };
+        ConsumerRecord {
+            topic: "commands".into(),
+            partition: 0,
+            offset: 0,
+            timestamp_ms: 1_000,
+            timestamp_type: client::TimestampType::CreateTime,
+            key: key.map(bytes),
+            value: Some(bytes("on")),
+            headers: headers.iter().map(header).collect(),
+            leader_epoch: None,
+        }
+    }
+
+    #[test]
+    fn records_become_messages() {
+        let route = ToMqttRoute {
+            name: None,
+            topic: vec!["commands".into()],
+            group: None,
+            filter: vec!["devices/#".into()],
+            prefix: "site/".into(),
+            qos: QoS::AtLeastOnce,
+            in_flight: 1,
+        };
+        let to = ToMessage::new(&route, Some("me"));
+        let topic = |key, headers: &[(&str, &str)]| {
+            to.message(consumed(key, headers), 2_000).map(|m| m.topic.to_string())
+        };
+        assert_eq!(topic(Some("devices/7"), &[]).as_deref(), Some("site/devices/7"));
+        assert_eq!(topic(Some("x"), &[("mqtt.topic", "devices/8")]).as_deref(), Some("site/devices/8"));
+        for key in [None, Some("other/7"), Some("devices/+"), Some("$SYS/x")] {
+            assert_eq!(topic(key, &[]).as_deref(), Some("site/commands"), "{key:?}");
+        }
+        // Written by this bridge; over; not over yet.
+        assert_eq!(topic(None, &[(MARK, "me")]), None);
+        assert!(topic(None, &[(MARK, "you")]).is_some());
+        assert_eq!(topic(None, &[("mqtt.expiry", "1")]), None);
+        let message = to
+            .message(consumed(None, &[("mqtt.expiry", "9"), ("mqtt.qos", "2"), ("unit", "C")]), 2_000)
+            .unwrap();
+        assert_eq!(message.qos, QoS::AtLeastOnce);
+        let properties: Vec<_> = message.properties.iter().map(|p| format!("{p:?}")).collect();
+        assert_eq!(
+            properties,
+            [
+                "UserProperty(\"unit\", \"C\")",
+                "MessageExpiryInterval(8)",
+                "UserProperty(\"tributary.bridge\", \"me\")"
+            ]
+        );
     }
 
     #[test]

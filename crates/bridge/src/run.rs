@@ -7,12 +7,12 @@ use mqtt_client::{Dial, Tcp};
 use mqtt_codec::{Password, ProtocolVersion, Subscription};
 use tokio::sync::{mpsc, watch};
 
-use crate::config::{BridgeConfig, MqttVersion, Route, ToKafkaRoute};
+use crate::config::{BridgeConfig, MqttVersion, Route, ToKafkaRoute, ToMqttRoute};
 use crate::error::BridgeError;
 use crate::kafka::{Kafka, is_fatal};
-use crate::record::ToRecord;
+use crate::record::{ToMessage, ToRecord};
 use crate::stats::{RouteStats, Stats};
-use crate::to_kafka;
+use crate::{to_kafka, to_mqtt};
 
 /// Ends a bridge when it is dropped or told to.
 #[derive(Debug)]
@@ -74,8 +74,32 @@ pub async fn run(config: BridgeConfig) -> Result<Running, BridgeError> {
     let (tell, ended) = mpsc::channel(64);
     let mut stats = Stats::default();
     let mut lanes = 0;
+    let mark = config.goes_both_ways().then_some(config.name.as_str());
     for route in &config.routes {
-        let Route::Mqtt(route) = route;
+        let route = match route {
+            Route::Mqtt(route) => route,
+            Route::Kafka(route) => {
+                let name = route.name.clone().unwrap_or_default();
+                let direction = "kafka-to-mqtt";
+                let counts = Arc::new(RouteStats { name: name.clone(), direction, ..RouteStats::default() });
+                stats.routes.push(Arc::clone(&counts));
+                let id = format!("{}-{name}", config.name);
+                let mqtt = publisher(&config, &id, route)?;
+                let setup = to_mqtt::Setup {
+                    id: id.clone(),
+                    group: route.group.clone().unwrap_or_else(|| id.clone()),
+                    topics: route.topic.clone(),
+                    kafka: kafka.clone(),
+                    to: ToMessage::new(route, mark),
+                    in_flight: route.in_flight.into(),
+                    stats: counts,
+                };
+                let (dial, stopped, tell) = (Arc::clone(&dial), stopped.clone(), tell.clone());
+                spawn(&id, tell, move || to_mqtt::run(setup, mqtt, dial, stopped))?;
+                lanes += 1;
+                continue;
+            }
+        };
         for n in 1..=route.connections {
             let name = route.name.clone().unwrap_or_default();
             let name = if route.connections > 1 { format!("{name}-{n}") } else { name };
@@ -90,7 +114,7 @@ pub async fn run(config: BridgeConfig) -> Result<Running, BridgeError> {
             let setup = to_kafka::Setup {
                 id: id.clone(),
                 kafka: kafka.clone(),
-                to: ToRecord::new(route, None),
+                to: ToRecord::new(route, mark),
                 dead_letter: route.dead_letter.clone(),
                 state_topic: config.state_topic.clone(),
                 qos: route.qos,
@@ -125,11 +149,12 @@ where
     Ok(())
 }
 
-/// What CONNECT and SUBSCRIBE of a lane say.
-fn mqtt(config: &BridgeConfig, id: &str, route: &ToKafkaRoute) -> Result<mqtt_client::Config, BridgeError> {
+/// What CONNECT of a lane says.
+fn connect(config: &BridgeConfig, id: &str) -> Result<mqtt_client::Config, BridgeError> {
     let side = &config.mqtt;
     let mut mqtt = mqtt_client::Config::new(id);
-    mqtt.fall_back = side.version == MqttVersion::Newest;
+    // In MQTT 3.1.1 messages cannot say where they come from.
+    mqtt.fall_back = side.version == MqttVersion::Newest && !config.goes_both_ways();
     if side.version == MqttVersion::V311 {
         mqtt.connect.version = ProtocolVersion::V311;
     }
@@ -137,6 +162,23 @@ fn mqtt(config: &BridgeConfig, id: &str, route: &ToKafkaRoute) -> Result<mqtt_cl
     mqtt.connect.user_name = side.user.clone();
     mqtt.connect.password = password(config)?.map(|p| Password::from(p.as_str()));
     mqtt.connect.properties.session_expiry_interval = Some(side.session_expiry.unwrap_or(u32::MAX));
+    Ok(mqtt)
+}
+
+/// A lane that publishes.
+fn publisher(
+    config: &BridgeConfig,
+    id: &str,
+    route: &ToMqttRoute,
+) -> Result<mqtt_client::Config, BridgeError> {
+    let mut mqtt = connect(config, id)?;
+    mqtt.in_flight_max = route.in_flight;
+    Ok(mqtt)
+}
+
+/// A lane that subscribes.
+fn mqtt(config: &BridgeConfig, id: &str, route: &ToKafkaRoute) -> Result<mqtt_client::Config, BridgeError> {
+    let mut mqtt = connect(config, id)?;
     mqtt.in_flight_max = route.in_flight;
     for filter in &route.filter {
         let filter = match &route.share {

@@ -39,7 +39,14 @@ pub fn fingerprint(message: &Publish) -> u32 {
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     id: u16,
-    /// Of QoS 2 messages.
+    print: u32,
+    done: bool,
+}
+
+/// A message of an earlier connection.
+#[derive(Clone, Copy, Debug)]
+struct Carried {
+    number: u64,
     print: u32,
     done: bool,
 }
@@ -52,7 +59,7 @@ struct Ring {
     /// Number of the first slot.
     base: u64,
     /// Messages of earlier connections that were not acknowledged: when the broker sends one again, it is known.
-    carried: HashMap<u16, (u64, bool)>,
+    carried: HashMap<u16, Carried>,
     /// Under which number a carried message has come again.
     renamed: HashMap<u64, u64>,
 }
@@ -61,18 +68,15 @@ impl Ring {
     /// A message comes; its number when it is a new one.
     fn receive(&mut self, id: u16, print: u32, dup: bool) -> Option<u64> {
         let number = self.base + self.slots.len() as u64;
-        // Without the DUP flag it is another message: the broker has dropped the one that had this identifier.
-        let known = self.carried.remove(&id).filter(|_| dup);
-        self.slots.push_back(Slot { id, print, done: known.is_some_and(|(_, done)| done) });
-        match known {
-            Some((old, done)) => {
-                if !done {
-                    self.renamed.insert(old, number);
-                }
-                None
-            }
-            None => Some(number),
+        // Without the DUP flag it is another message: the broker has dropped the one that had this identifier. With
+        // another content too: a broker that was killed may number anew what it sends again.
+        let known = self.carried.remove(&id).filter(|known| dup && known.print == print);
+        self.slots.push_back(Slot { id, print, done: known.is_some_and(|known| known.done) });
+        let Some(known) = known else { return Some(number) };
+        if !known.done {
+            self.renamed.insert(known.number, number);
         }
+        None
     }
 
     fn done(&mut self, number: u64) {
@@ -84,8 +88,8 @@ impl Ring {
                 }
             }
             None => {
-                if let Some((_, done)) = self.carried.values_mut().find(|(old, _)| *old == number) {
-                    *done = true;
+                if let Some(carried) = self.carried.values_mut().find(|c| c.number == number) {
+                    carried.done = true;
                 }
             }
         }
@@ -103,7 +107,7 @@ impl Ring {
         let back: HashMap<u64, u64> = self.renamed.drain().map(|(old, new)| (new, old)).collect();
         for (number, slot) in (self.base..).zip(self.slots.drain(..)) {
             let first = back.get(&number).copied().unwrap_or(number);
-            self.carried.insert(slot.id, (first, slot.done));
+            self.carried.insert(slot.id, Carried { number: first, print: slot.print, done: slot.done });
             self.base += 1;
         }
     }
@@ -153,15 +157,14 @@ impl Inbound {
         let token = |number| Token { qos, number, id, session: self.session };
         match qos {
             QoS::AtMostOnce => Received::New(token(0)),
-            QoS::AtLeastOnce => match self.at_least_once.receive(id, 0, dup) {
+            QoS::AtLeastOnce => match self.at_least_once.receive(id, fingerprint(message), dup) {
                 Some(number) => Received::New(token(number)),
                 None => Received::Pending,
             },
             QoS::ExactlyOnce => {
                 let print = fingerprint(message);
-                // A message of another session may have been recorded under this identifier: then the flag is not
-                // set, and the content is another.
-                if self.recorded.get(&id).is_some_and(|recorded| dup || *recorded == print) {
+                // A message of another session may have been recorded under this identifier.
+                if self.recorded.get(&id) == Some(&print) {
                     return Received::Recorded;
                 }
                 match self.exactly_once.receive(id, print, dup) {
@@ -228,9 +231,12 @@ impl Inbound {
 mod tests {
     use super::*;
 
+    fn message(qos: QoS, id: u16, dup: bool, topic: &str) -> Publish {
+        Publish { qos, packet_id: PacketId::new(id), dup, topic: topic.into(), ..Publish::default() }
+    }
+
     fn come(inbound: &mut Inbound, qos: QoS, id: u16, dup: bool) -> Received {
-        let packet_id = PacketId::new(id);
-        inbound.receive(&Publish { qos, packet_id, dup, topic: "t".into(), ..Publish::default() })
+        inbound.receive(&message(qos, id, dup, "t"))
     }
 
     fn new(inbound: &mut Inbound, qos: QoS, id: u16, dup: bool) -> Token {
@@ -277,6 +283,17 @@ mod tests {
         let mut inbound = Inbound::new(BTreeMap::new());
         let old = new(&mut inbound, QoS::AtLeastOnce, 1, false);
         inbound.connection_lost();
+        // Whether the flag says so, or the content.
+        let other = new(&mut inbound, QoS::AtLeastOnce, 1, false);
+        inbound.connection_lost();
+        assert_eq!(come(&mut inbound, QoS::AtLeastOnce, 1, true), Received::Pending);
+        inbound.connection_lost();
+        let renumbered = inbound.receive(&message(QoS::AtLeastOnce, 1, true, "u"));
+        let Received::New(renumbered) = renumbered else { panic!("{renumbered:?}") };
+        inbound.done(other);
+        assert_eq!(inbound.pop_puback(), None);
+        inbound.done(renumbered);
+        assert_eq!(inbound.pop_puback(), Some(1));
         let other = new(&mut inbound, QoS::AtLeastOnce, 1, false);
         inbound.done(old);
         assert_eq!(inbound.pop_puback(), None);
@@ -286,7 +303,8 @@ mod tests {
 
     #[test]
     fn what_was_recorded_is_recorded_until_pubcomp() {
-        let mut inbound = Inbound::new(BTreeMap::from([(5, 99)]));
+        let print = fingerprint(&message(QoS::ExactlyOnce, 5, true, "t"));
+        let mut inbound = Inbound::new(BTreeMap::from([(5, print)]));
         assert_eq!(come(&mut inbound, QoS::ExactlyOnce, 5, true), Received::Recorded);
         inbound.complete(5);
         let token = new(&mut inbound, QoS::ExactlyOnce, 5, true);
