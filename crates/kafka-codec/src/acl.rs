@@ -22,6 +22,11 @@ macro_rules! vocabulary {
                 Self::ALL.iter().copied().find(|known| known.code() == code).unwrap_or(Self::Unknown)
             }
 
+            /// What a name in capitals means; `Unknown` for one that this version does not know.
+            pub fn from_name(name: &str) -> Self {
+                Self::ALL.iter().copied().find(|known| known.name() == name).unwrap_or(Self::Unknown)
+            }
+
             /// The name, in capitals, as Kafka's tools print it.
             pub fn name(self) -> &'static str {
                 match self {

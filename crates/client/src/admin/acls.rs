@@ -1,129 +1,15 @@
 //! Access control lists.
 
+pub use kafka_codec::acl::{
+    AclOperation, AclPermission as AclPermissionType, PatternType as AclPatternType,
+    ResourceType as AclResourceType,
+};
 use kafka_codec::messages::create_acls_request::AclCreation;
 use kafka_codec::messages::delete_acls_request::DeleteAclsFilter;
 use kafka_codec::messages::{CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest};
 
 use super::Admin;
 use crate::error::{Error, Result};
-
-/// An enum of Kafka's with its codes and its constants' names.
-macro_rules! coded {
-    ($(#[$about:meta])* $name:ident { $($(#[$what:meta])* $variant:ident = $code:literal $text:literal,)+ }) => {
-        $(#[$about])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[repr(i8)]
-        pub enum $name {
-            /// A code that this client does not know.
-            Unknown = 0,
-            $($(#[$what])* $variant = $code,)+
-        }
-
-        impl $name {
-            /// All but the unknown one.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            /// Kafka's constant name (`UPPER_SNAKE`).
-            pub fn name(self) -> &'static str {
-                match self {
-                    Self::Unknown => "UNKNOWN",
-                    $(Self::$variant => $text,)+
-                }
-            }
-
-            /// The one with this constant name.
-            pub fn from_name(name: &str) -> Self {
-                Self::ALL.iter().copied().find(|one| one.name() == name).unwrap_or(Self::Unknown)
-            }
-
-            fn from_code(code: i8) -> Self {
-                Self::ALL.iter().copied().find(|one| *one as i8 == code).unwrap_or(Self::Unknown)
-            }
-        }
-    };
-}
-
-coded! {
-    /// What is protected.
-    AclResourceType {
-        /// Any, in filters.
-        Any = 1 "ANY",
-        /// A topic.
-        Topic = 2 "TOPIC",
-        /// A group.
-        Group = 3 "GROUP",
-        /// The cluster.
-        Cluster = 4 "CLUSTER",
-        /// A transactional id.
-        TransactionalId = 5 "TRANSACTIONAL_ID",
-        /// A delegation token.
-        DelegationToken = 6 "DELEGATION_TOKEN",
-        /// A user.
-        User = 7 "USER",
-    }
-}
-
-coded! {
-    /// How a resource's name is meant.
-    AclPatternType {
-        /// Any, in filters.
-        Any = 1 "ANY",
-        /// Whatever applies to the name, in filters.
-        Match = 2 "MATCH",
-        /// Exactly this name, or all when it is `*`.
-        Literal = 3 "LITERAL",
-        /// Every name that begins like this.
-        Prefixed = 4 "PREFIXED",
-    }
-}
-
-coded! {
-    /// What is done.
-    AclOperation {
-        /// Any, in filters.
-        Any = 1 "ANY",
-        /// All operations.
-        All = 2 "ALL",
-        /// Read.
-        Read = 3 "READ",
-        /// Write.
-        Write = 4 "WRITE",
-        /// Create.
-        Create = 5 "CREATE",
-        /// Delete.
-        Delete = 6 "DELETE",
-        /// Alter.
-        Alter = 7 "ALTER",
-        /// Describe.
-        Describe = 8 "DESCRIBE",
-        /// What brokers do among themselves.
-        ClusterAction = 9 "CLUSTER_ACTION",
-        /// Describe configurations.
-        DescribeConfigs = 10 "DESCRIBE_CONFIGS",
-        /// Alter configurations.
-        AlterConfigs = 11 "ALTER_CONFIGS",
-        /// Write idempotently.
-        IdempotentWrite = 12 "IDEMPOTENT_WRITE",
-        /// Create delegation tokens.
-        CreateTokens = 13 "CREATE_TOKENS",
-        /// Describe delegation tokens.
-        DescribeTokens = 14 "DESCRIBE_TOKENS",
-        /// Take part in two-phase commits.
-        TwoPhaseCommit = 15 "TWO_PHASE_COMMIT",
-    }
-}
-
-coded! {
-    /// Whether it may be done.
-    AclPermissionType {
-        /// Any, in filters.
-        Any = 1 "ANY",
-        /// It must not.
-        Deny = 2 "DENY",
-        /// It may.
-        Allow = 3 "ALLOW",
-    }
-}
 
 /// One rule.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
