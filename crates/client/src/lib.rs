@@ -1,8 +1,8 @@
 //! The door's traits, and a Kafka client in pure Rust on `kafka-codec`, for any Kafka cluster.
 //!
 //! - [`door`]: what everything above the commit log asks of it.
-//! - [`Producer`], [`Consumer`], [`Admin`]: Kafka's three clients, with Kafka's property names, defaults and
-//!   error texts; configured by [`ProducerConfig`], [`ConsumerConfig`], [`AdminConfig`].
+//! - [`Producer`], [`Consumer`], [`ShareConsumer`], [`Admin`]: Kafka's clients, with Kafka's property names, defaults
+//!   and error texts; configured by [`ProducerConfig`], [`ConsumerConfig`], [`ShareConsumerConfig`], [`AdminConfig`].
 //!
 //! It does not know which broker it talks to: versions are negotiated per connection. Payloads are bytes;
 //! serializers are the caller's.
@@ -29,9 +29,13 @@ pub mod producer;
 mod record;
 mod retry;
 pub mod security;
+pub mod share_consumer;
 
 pub use admin::Admin;
-pub use config::{AdminConfig, ClientConfig, ConsumerConfig, ProducerConfig};
+pub use config::{
+    AcknowledgementMode, AcquireMode, AdminConfig, ClientConfig, ConsumerConfig, ProducerConfig,
+    ShareConsumerConfig,
+};
 pub use consumer::Consumer;
 pub use door::{Header, TopicPartition};
 pub use error::{BrokerError, ConfigError, Error, Result};
@@ -39,3 +43,4 @@ pub use producer::Producer;
 pub use record::{
     ConsumerRecord, OffsetAndMetadata, OffsetAndTimestamp, ProducerRecord, RecordMetadata, TimestampType,
 };
+pub use share_consumer::{AcknowledgeType, Acknowledged, ShareConsumer, ShareRecord};

@@ -9,6 +9,7 @@ mod consumer;
 mod groups;
 mod harness;
 mod producer;
+mod share;
 mod transactions;
 
 use std::process::ExitCode;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         consumer::run(&checks).await;
         groups::run(&checks).await;
         transactions::run(&checks).await;
+        share::run(&checks).await;
     });
     checks.finish()
 }

@@ -9,6 +9,7 @@ mod quorum;
 mod quotas;
 mod replicas;
 mod scram;
+mod share_groups;
 mod topics;
 mod transactions;
 mod types;

@@ -268,6 +268,8 @@ pub enum OffsetSpec {
     EarliestLocal,
     /// Last offset in tiered storage (−5).
     LatestTiered,
+    /// First offset that waits to be uploaded to tiered storage (−6).
+    EarliestPendingUpload,
 }
 
 impl OffsetSpec {
@@ -278,6 +280,7 @@ impl OffsetSpec {
             Self::MaxTimestamp => -3,
             Self::EarliestLocal => -4,
             Self::LatestTiered => -5,
+            Self::EarliestPendingUpload => -6,
             Self::Timestamp(ms) => ms,
         }
     }
@@ -363,9 +366,9 @@ pub struct MemberDescription {
 pub struct GroupDescription {
     /// Group id.
     pub group_id: String,
-    /// `consumer`, empty, or another user's protocol type.
+    /// `consumer`, `share`, empty, or another user's protocol type.
     pub protocol_type: String,
-    /// `Classic` or `Consumer`.
+    /// `Classic`, `Consumer` or `Share`.
     pub group_type: String,
     /// State as Kafka names it (`Stable`, `Empty`, `PreparingRebalance`, `CompletingRebalance`, `Assigning`, `Reconciling`, `Dead`).
     pub state: String,
@@ -386,6 +389,17 @@ pub struct GroupDescription {
 /// Committed offsets of one group; `Err` for partitions that the coordinator refused, `None` for partitions
 /// without an offset.
 pub type GroupOffsets = BTreeMap<TopicPartition, Result<Option<OffsetAndMetadata>, Error>>;
+
+/// Where a share group stands in a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShareOffset {
+    /// First offset that is not acknowledged.
+    pub start_offset: i64,
+    /// Leader epoch, if known.
+    pub leader_epoch: Option<i32>,
+    /// Records that are not acknowledged, if known.
+    pub lag: Option<i64>,
+}
 
 /// A reassignment under way.
 #[derive(Clone, Debug, PartialEq, Eq)]

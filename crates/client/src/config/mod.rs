@@ -1,6 +1,7 @@
 //! Configuration by Kafka's own property names, with Kafka's defaults and texts.
 
 mod parse;
+mod share;
 #[cfg(test)]
 mod tests;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 pub use parse::Properties;
 pub(crate) use parse::Values;
+pub use share::{AcknowledgementMode, AcquireMode, ShareConsumerConfig};
 
 use crate::admin::IsolationLevel;
 use crate::consumer::AssignorKind;

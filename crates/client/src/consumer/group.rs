@@ -502,7 +502,7 @@ fn check(code: i16, group_id: &str) -> Result<()> {
 }
 
 /// The same, with the coordinator's own words if there are any.
-pub(super) fn check_worded(code: i16, words: Option<String>, group_id: &str) -> Result<()> {
+pub(crate) fn check_worded(code: i16, words: Option<String>, group_id: &str) -> Result<()> {
     let code = ErrorCode::from_wire(code);
     let message = match code {
         ErrorCode::None => return Ok(()),
@@ -512,7 +512,7 @@ pub(super) fn check_worded(code: i16, words: Option<String>, group_id: &str) -> 
     Err(Error::Broker(BrokerError { code, message }))
 }
 
-pub(super) fn millis(duration: Duration) -> i32 {
+pub(crate) fn millis(duration: Duration) -> i32 {
     i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
 }
 

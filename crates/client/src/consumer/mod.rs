@@ -31,6 +31,7 @@ use crate::error::{Error, Result};
 use crate::record::OffsetAndTimestamp;
 use commits::Committer;
 use group::{Group, Membership};
+pub(crate) use group::{check_worded, millis};
 use partitions::{Partitions, Position};
 use tasks::Done;
 
