@@ -40,6 +40,13 @@ TOOLS = {
     "vproduce": ("kafka-verifiable-producer", "org.apache.kafka.tools.VerifiableProducer"),
     "vconsume": ("kafka-verifiable-consumer", "org.apache.kafka.tools.VerifiableConsumer"),
     "txns": ("kafka-transactions", "org.apache.kafka.tools.TransactionsCommand"),
+    "streams": ("kafka-streams-application-reset", "org.apache.kafka.tools.StreamsResetter"),
+    "replicas": ("kafka-replica-verification", "org.apache.kafka.tools.ReplicaVerificationTool"),
+    "tokens": ("kafka-delegation-tokens", "org.apache.kafka.tools.DelegationTokenCommand"),
+    "shareread": ("kafka-console-share-consumer", "org.apache.kafka.tools.consumer.ConsoleShareConsumer"),
+    "shares": ("kafka-share-groups", "org.apache.kafka.tools.consumer.group.ShareGroupCommand"),
+    "vshare": ("kafka-verifiable-share-consumer", "org.apache.kafka.tools.VerifiableShareConsumer"),
+    "perfshare": ("kafka-share-consumer-perf-test", "org.apache.kafka.tools.ShareConsumerPerformance"),
 }
 STEP_SECONDS = 90
 
@@ -96,8 +103,14 @@ FILES = {
     "empty.json": '{"version":1,"partitions":[]}',
     "topics.json": '{"version":1,"topics":[{"topic":"@m"}]}',
     "elect.json": '{"partitions": [{"topic": "@e", "partition": 0}, {"topic": "@e", "partition": 7}]}',
+    "streams.csv": "@in,0,1\n@in,1,9\n",
     "twice-elect.json": '{"partitions": [{"topic": "@e", "partition": 0}, {"topic": "@e", "partition": 0}]}',
 }
+
+DELIVERY = "--formatter-property print.offset=true --formatter-property print.delivery=true --formatter-property print.key=true"
+
+# Scenarios that need more than every broker offers: a line of kafka-broker-api-versions.
+NEEDS = {"share-groups": "ShareGroupHeartbeat(76): 1"}
 
 SCENARIOS = {
     "command-lines-topics": [
@@ -390,6 +403,50 @@ SCENARIOS = {
             "describe-producers --topic @x --partition 0 --broker-id 1", "describe --transactional-id @none", "list --transactional-id-pattern @none.*", drop=r"^\d+ +\t"),
         *of("txns", "list", "list --duration-filter 100000", only="@"),
     ],
+    "streams-reset": [
+        topics("--create --topic @in --partitions 2"), topics("--create --topic @app-store-changelog"), topics("--create --topic @app-out"),
+        produce("--topic @in --reader-property parse.key=true --reader-property key.separator=:", "a:1\na:2\na:3\nb:4\nc:5\n"),
+        consume("--topic @in --group @app --from-beginning --max-messages 5 --timeout-ms 30000", sort=True),
+        *of("streams", "!", "!--help", "!--version", "!--input-topics @in", "--application-id @app --to-earliest --to-latest", sort=True),
+        *of("streams", "--application-id @app --dry-run", "--application-id @app --input-topics @in --dry-run", "--application-id @app --input-topics @in,@none --shift-by -1",
+            "--application-id @app --input-topics @in --intermediate-topics @app-out --to-offset 1", "--application-id @app --input-topics @in --from-file F/streams.csv --dry-run",
+            "--application-id @app --input-topics @in --to-datetime 2100-01-01T00:00:00.000 --dry-run", "--application-id @app --input-topics @in --from-file F/none.csv",
+            "--application-id @app --internal-topics @app-out", sort=True),
+        groups("--describe --group @app", only="@in"),
+        Step("streams", "--application-id @app --input-topics @in --by-duration P1D", sort=True), topics("--list", only="@"),
+    ],
+    "replica-verification": of("replicas", "!", "!--help", "!--topics-include x", "!--broker-list nowhere"),
+    "delegation-tokens": of("tokens", "!", "!--help", "--describe --create", "--describe", "--create --command-config F/admin.properties", "--describe --command-config F/admin.properties",
+        "--create --max-life-time-period -1 --renewer-principal User:a --command-config F/admin.properties", "--expire --hmac AAAA --expiry-time-period -1 --command-config F/admin.properties"),
+    "command-lines-shares": [
+        *of("shareread", "!", "!--help", "", "!--topic @a", "--topic @a --reject --release", "--topic @a --group a --command-property group.id=b"),
+        *of("shares", "!", "!--help", "!--nope", "!--list", "--list --delete", "--describe", "--describe --group @a --members --offsets", "--delete", "--delete --group @a --all-groups",
+            "--delete-offsets --group @a", "--reset-offsets --group @a --topic @a --to-latest", "--reset-offsets --group @a --execute --topic @a", "--list --group @a"),
+        *of("vshare", "!", "!--help", "--topic @a"),
+        *of("perfshare", "!", "!--help", "--topic @a", "--topic @a --num-records 1 --messages 1"),
+    ],
+    "share-groups": [
+        topics("--create --topic @s"), configs("--alter --entity-type groups --entity-name @g --add-config share.auto.offset.reset=earliest"),
+        configs("--alter --entity-type groups --entity-name @p --add-config share.auto.offset.reset=earliest"),
+        produce("--topic @s --reader-property parse.key=true --reader-property key.separator=:", "a:1\nb:2\nc:3\nd:4\ne:5\n"),
+        Step("shareread", "--topic @s --group @g --max-messages 3 --timeout-ms 30000 " + DELIVERY),
+        Step("shares", "--describe --group @g", await_=r"@s +0 +3 +2"),
+        Step("shareread", "--topic @s --group @g --max-messages 2 --timeout-ms 30000 --release " + DELIVERY),
+        Step("shareread", "--topic @s --group @g --max-messages 1 --timeout-ms 30000 --reject " + DELIVERY),
+        Step("shareread", "--topic @s --group @g --max-messages 1 --timeout-ms 30000 " + DELIVERY),
+        Step("shareread", "--topic @s --group @g --timeout-ms 3000 " + DELIVERY),
+        Step("shares", "--describe --group @g --verbose", await_=r"@s +0 +\S+ +5 +0"),
+        *of("shares", "--describe --group @g --state", "--describe --group @g --members", "--describe --group @none",
+            "--reset-offsets --group @g --topic @s --to-earliest --dry-run", "--reset-offsets --group @g --all-topics --to-earliest --execute", "--reset-offsets --group @g --topic @none --to-latest --execute",
+            "--list --state nope", drop="Valid states are"),
+        Step("shares", "--describe --group @g --state --verbose", drop=r"Empty +\d+ +\d+ +0"),
+        *of("shares", "--list", "--list --state", "--list --state Empty", "--list --state Stable", only="@"),
+        Step("vshare", "--bootstrap-server BOOTSTRAP --topic @s --group-id @g --max-messages 5 --verbose --acknowledgement-mode sync"),
+        Step("vshare", "--bootstrap-server BOOTSTRAP --topic @s --group-id @v --max-messages 5 --offset-reset-strategy earliest --acknowledgement-mode async"),
+        Step("perfshare", "--topic @s --group @p --num-records 5 --timeout 20000 --show-consumer-stats"),
+        *of("shares", "--delete-offsets --group @g --topic @s", "--delete-offsets --group @g --topic @none", "--delete-offsets --group @none --topic @s", "--delete --group @g --group @none",
+            "--delete --group @v", sort=True),
+    ],
     "all-groups": [
         topics("--create --topic @g"), produce("--topic @g", "1\n2\n"), consume("--topic @g --group @one --from-beginning --max-messages 2 --timeout-ms 30000"),
         *of("allgroups", "!", "!--help", "!--nope", "!--version", "!--list", "", "--list --share --consumer", "--list --group-type foo", "--list --consumer --protocol x"),
@@ -481,7 +538,9 @@ class Side:
             (re.escape(self.folder), "F"), (re.escape(self.prefix), "@"), (r"(CreateTime|LogAppendTime):\d+", r"\1:T"),
             (r"TopicId: (?!')\S+", "TopicId: I"), (r"console-consumer-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "console-consumer-UUID"),
             (r"perf-consumer-(\d{1,5}|NNNNN)\b(\) )? *", "perf-consumer-N"),
-            (r'"timestamp":\d+', '"timestamp":T'),
+            (r'"timestamp":\d+', '"timestamp":T'), (r"metrics- .*", "metrics- SPEEDS"),
+            # A Java set: in any order.
+            (r'"offsets":\[([\d,]+)\]', lambda m: '"offsets":%s' % sorted(map(int, m[1].split(",")))),
             # What the speed tests measure.
             (r"\d+\.\d+ records/sec.*", "SPEED"), (r"(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d:\d{3}, .*$", "SPEEDS"),
             (r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+\]", "[TIME]"), (r"console-consumer-\d{1,5}\b", "console-consumer-N"),
@@ -543,10 +602,14 @@ def differential(a, work):
     def original(tool): return real_kafka.tool_command(TOOLS[tool][1])
     def ours(tool): return [a.ours, TOOLS[tool][0]]
     number = random.randrange(10 ** 6)
+    offers = subprocess.run([a.ours, "kafka-broker-api-versions", "--bootstrap-server", a.bootstrap], capture_output=True, text=True, timeout=STEP_SECONDS).stdout
     jobs = []
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         for index, (name, steps) in enumerate(SCENARIOS.items()):
             if a.only and not re.search(a.only, name):
+                continue
+            if NEEDS.get(name, "") not in offers:
+                print("left out: %s, for which the broker does not offer %s" % (name, NEEDS[name]), flush=True)
                 continue
             sides = [Side(s, c, a.bootstrap, "%s%06d%d-" % (s, number, index), os.path.join(work, name + s))
                      for s, c in (("j", original), ("r", ours))]

@@ -278,7 +278,7 @@ fn start(options: &Options) -> Result<Start, Stop> {
     }
 }
 
-fn formatter(options: &Options) -> Result<Formatter, Stop> {
+pub(super) fn formatter(options: &Options) -> Result<Formatter, Stop> {
     if options.has("property") && options.has("formatter-property") {
         return Err(Stop::Usage(
             "Options --property and --formatter-property cannot be specified together.".to_owned(),

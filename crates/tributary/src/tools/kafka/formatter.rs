@@ -76,6 +76,19 @@ impl Formatter {
     /// # Errors
     /// A field that the deserializer does not accept; what comes before it stands in `out`.
     pub fn write(&self, record: &ConsumerRecord, out: &mut Vec<u8>) -> Result<(), Failure> {
+        self.write_delivered(record, None, out)
+    }
+
+    /// The same for a record of a share group, which was delivered so often.
+    ///
+    /// # Errors
+    /// As [`Formatter::write`].
+    pub fn write_delivered(
+        &self,
+        record: &ConsumerRecord,
+        delivery_count: Option<i16>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
         if self.silent {
             return Ok(());
         }
@@ -111,7 +124,10 @@ impl Formatter {
             column(2, &format_args!("Offset:{}", record.offset), out);
         }
         if self.delivery {
-            column(3, &"Delivery:NOT_PRESENT", out);
+            match delivery_count {
+                Some(count) => column(3, &format_args!("Delivery:{count}"), out),
+                None => column(3, &"Delivery:NOT_PRESENT", out),
+            }
         }
         if self.epoch {
             // The original copies the record without its epoch before it is written.

@@ -158,6 +158,7 @@ fn offset_spec(text: &str) -> Result<OffsetSpec, Failure> {
         "max-timestamp" | "-3" => OffsetSpec::MaxTimestamp,
         "earliest-local" | "-4" => OffsetSpec::EarliestLocal,
         "latest-tiered" | "-5" => OffsetSpec::LatestTiered,
+        "earliest-pending-upload" | "-6" => OffsetSpec::EarliestPendingUpload,
         _ => OffsetSpec::Timestamp(text.parse().map_err(|_| {
             terse(format!(
                 "Malformed time argument {text}. Please use -1 or latest / -2 or earliest / -3 or max-timestamp / -4 \

@@ -13,8 +13,10 @@ mod configs;
 mod confluent;
 mod console_consumer;
 mod console_producer;
+mod console_share_consumer;
 mod consumer_groups;
 mod consumer_perf;
+mod delegation_tokens;
 mod delete_records;
 mod dump_log;
 mod e2e_latency;
@@ -33,17 +35,22 @@ mod processes;
 mod producer_perf;
 mod progress;
 mod reassign;
+mod replica_verification;
 mod run;
 mod run_class;
 mod server_control;
+mod share_consumer_perf;
+mod share_groups;
 mod signals;
 mod storage;
+mod streams_reset;
 mod topics;
 mod transactions;
 mod usage;
 mod verifiable;
 mod verifiable_consumer;
 mod verifiable_producer;
+mod verifiable_share_consumer;
 
 use std::process::ExitCode;
 
@@ -185,6 +192,41 @@ pub fn kafka_verifiable_consumer(args: &[String]) -> ExitCode {
 /// `kafka-verifiable-producer`: says of every record what became of it.
 pub fn kafka_verifiable_producer(args: &[String]) -> ExitCode {
     run::block_on(verifiable_producer::main(args))
+}
+
+/// `kafka-console-share-consumer`: records on standard output, as a member of a share group.
+pub fn kafka_console_share_consumer(args: &[String]) -> ExitCode {
+    run::block_on(console_share_consumer::main(args))
+}
+
+/// `kafka-share-consumer-perf-test`: how fast records are consumed in a share group.
+pub fn kafka_share_consumer_perf_test(args: &[String]) -> ExitCode {
+    run::block_on(share_consumer_perf::main(args))
+}
+
+/// `kafka-share-groups`: list, describe, reset and delete share groups.
+pub fn kafka_share_groups(args: &[String]) -> ExitCode {
+    run::block_on(share_groups::main(args))
+}
+
+/// `kafka-verifiable-share-consumer`: says what a member of a share group reads and acknowledges.
+pub fn kafka_verifiable_share_consumer(args: &[String]) -> ExitCode {
+    run::block_on(verifiable_share_consumer::main(args))
+}
+
+/// `kafka-streams-application-reset`: an application of Kafka Streams begins again.
+pub fn kafka_streams_application_reset(args: &[String]) -> ExitCode {
+    run::block_on(streams_reset::main(args))
+}
+
+/// `kafka-delegation-tokens`: create, renew, expire and describe delegation tokens.
+pub fn kafka_delegation_tokens(args: &[String]) -> ExitCode {
+    run::block_on(delegation_tokens::main(args))
+}
+
+/// `kafka-replica-verification`: whether all replicas hold the same.
+pub fn kafka_replica_verification(args: &[String]) -> ExitCode {
+    run::block_on(replica_verification::main(args))
 }
 
 /// `kafka-server-stop`: ends the brokers that run from this program.

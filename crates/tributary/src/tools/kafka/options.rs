@@ -36,6 +36,16 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether a word is a number of this type: even behind a dash it is a value then.
+    fn is_number(self, word: &str) -> bool {
+        match self {
+            Self::Integer => word.parse::<i32>().is_ok(),
+            Self::Long => word.parse::<i64>().is_ok(),
+            Self::Double => word.parse::<f64>().is_ok(),
+            Self::String | Self::Untyped => false,
+        }
+    }
+
     /// The name in the help.
     pub fn name(self) -> &'static str {
         match self {
@@ -270,9 +280,9 @@ impl Options {
                     }
                     Some(last)
                 }
-                Value::Optional(_) => {
-                    attached.or_else(|| args.next_if(|next| !looks_like_option(next))).map(str::to_owned)
-                }
+                Value::Optional(kind) => attached
+                    .or_else(|| args.next_if(|next| !looks_like_option(next) || kind.is_number(next)))
+                    .map(str::to_owned),
             };
             options.given.push((flag.name, value));
         }
@@ -388,6 +398,7 @@ mod tests {
         Flag::integer("partitions", "", ""),
         Flag::switch("list", ""),
         Flag::optional("state", "", "").only_with(&["list"]),
+        Flag::optional_long("life", "", ""),
         Flag::long("timeout", "", "").or("30000"),
         Flag::many("props", "", ""),
     ];
@@ -411,6 +422,8 @@ mod tests {
         assert_eq!(options.value("state"), Ok(None));
         assert!(options.has("state"));
         assert_eq!(options.number::<i32>("partitions"), Ok(Some(-5)));
+        let options = parse("--life -1 --list").expect("parses");
+        assert_eq!(options.number::<i64>("life"), Ok(Some(-1)));
     }
 
     #[test]

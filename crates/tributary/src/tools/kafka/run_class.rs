@@ -11,8 +11,10 @@ const CLASSES: &[(&str, &str)] = &[
     ("ConfigCommand", "kafka-configs"),
     ("ConsoleConsumer", "kafka-console-consumer"),
     ("ConsoleProducer", "kafka-console-producer"),
+    ("ConsoleShareConsumer", "kafka-console-share-consumer"),
     ("ConsumerGroupCommand", "kafka-consumer-groups"),
     ("ConsumerPerformance", "kafka-consumer-perf-test"),
+    ("DelegationTokenCommand", "kafka-delegation-tokens"),
     ("DeleteRecordsCommand", "kafka-delete-records"),
     ("DumpLogSegments", "kafka-dump-log"),
     ("EndToEndLatency", "kafka-e2e-latency"),
@@ -26,11 +28,16 @@ const CLASSES: &[(&str, &str)] = &[
     ("PreferredReplicaLeaderElectionCommand", "kafka-preferred-replica-election"),
     ("ProducerPerformance", "kafka-producer-perf-test"),
     ("ReassignPartitionsCommand", "kafka-reassign-partitions"),
+    ("ReplicaVerificationTool", "kafka-replica-verification"),
+    ("ShareConsumerPerformance", "kafka-share-consumer-perf-test"),
+    ("ShareGroupCommand", "kafka-share-groups"),
     ("StorageTool", "kafka-storage"),
+    ("StreamsResetter", "kafka-streams-application-reset"),
     ("TopicCommand", "kafka-topics"),
     ("TransactionsCommand", "kafka-transactions"),
     ("VerifiableConsumer", "kafka-verifiable-consumer"),
     ("VerifiableProducer", "kafka-verifiable-producer"),
+    ("VerifiableShareConsumer", "kafka-verifiable-share-consumer"),
 ];
 
 const USAGE: &str = "\

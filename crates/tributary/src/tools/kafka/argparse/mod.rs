@@ -356,7 +356,8 @@ impl Level<'_> {
             items.push("...".to_owned());
         }
         let (mut out, indent, mut width) = match head.len() {
-            long if long > 30 => (format!("{head}\n{:6}", ""), 6, 6),
+            // The original counts the indent of the first line twice.
+            long if long > 30 => (format!("{head}\n{:6}", ""), 6, 12),
             short => (head, short, short),
         };
         let mut first = true;

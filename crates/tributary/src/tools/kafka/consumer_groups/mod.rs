@@ -1,10 +1,10 @@
 //! `kafka-consumer-groups`: lists, describes, resets and deletes consumer groups.
 
 mod describe;
-mod offsets;
+pub(super) mod offsets;
 mod options;
 mod plan_file;
-mod reset;
+pub(super) mod reset;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;

@@ -50,7 +50,8 @@ pub async fn reset(options: &Options, admin: &Admin) -> Result<(), Stop> {
     Ok(())
 }
 
-fn print_offsets(result: &BTreeMap<String, Offsets>) {
+/// Prints new offsets as a table.
+pub fn print_offsets(result: &BTreeMap<String, Offsets>) {
     let widest = |names: &mut dyn Iterator<Item = &str>| {
         names.map(|name| name.chars().count()).max().unwrap_or(0).max(15)
     };
@@ -103,13 +104,21 @@ async fn partitions_to_reset(
             "One of the reset scopes should be defined: --all-topics, --topic.".to_owned(),
         ));
     }
+    partitions_of_topics(&options.values("topic"), admin).await
+}
+
+/// Partitions of arguments like `topic` and `topic:0,1,2`.
+///
+/// # Errors
+/// The original's texts, and topics that cannot be described.
+pub async fn partitions_of_topics(topics: &[&str], admin: &Admin) -> Result<Vec<TopicPartition>, Stop> {
     let mut partitions = Vec::new();
     let mut whole: Vec<String> = Vec::new();
-    for topic in options.values("topic") {
+    for topic in topics {
         if topic.contains(':') {
             partitions.extend(offsets::parse_partitions(topic)?);
         } else {
-            whole.push(topic.to_owned());
+            whole.push((*topic).to_owned());
         }
     }
     if !whole.is_empty() {
@@ -121,7 +130,10 @@ async fn partitions_to_reset(
 }
 
 /// Refuses partitions that do not exist or have no leader.
-async fn check_partitions(admin: &Admin, partitions: &[TopicPartition]) -> Result<(), Failure> {
+///
+/// # Errors
+/// The original's texts.
+pub async fn check_partitions(admin: &Admin, partitions: &[TopicPartition]) -> Result<(), Failure> {
     let topics = offsets::describe_topics_of(admin, partitions).await?;
     let info = |wanted: &TopicPartition| {
         let topic = topics.iter().find(|topic| topic.name == *wanted.topic)?;
