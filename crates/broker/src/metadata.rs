@@ -181,7 +181,7 @@ impl Metadata {
                 }
             }
         }
-        let topics = topic_image(image);
+        let topics = topic_image(image, &properties);
         self.state.store(Arc::new(State { image: image.clone(), properties }));
         if !Arc::ptr_eq(&before.image.acls, &image.acls) || !Arc::ptr_eq(&before.image.scram, &image.scram) {
             self.access.send_modify(|number| *number += 1);
@@ -222,13 +222,17 @@ fn effective_properties(node_id: i32, fixed: &BTreeMap<String, String>, image: &
     BrokerProperties { fixed: fixed.clone(), dynamic: of(&node_id.to_string()), dynamic_default: of("") }
 }
 
-fn topic_image(image: &Image) -> TopicImage {
+fn topic_image(image: &Image, properties: &BrokerProperties) -> TopicImage {
     let topics = image
         .topics()
         .map(|topic| TopicInfo {
             name: Arc::clone(&topic.name),
             partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
             internal: topic.name.starts_with("__") || controller::is_internal(&topic.name),
+            caching: {
+                let configs = image.configs(ConfigResourceKind::Topic, &topic.name);
+                TopicConfig::of(properties, &configs).write_caching
+            },
         })
         .collect();
     TopicImage { topics }

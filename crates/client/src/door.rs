@@ -91,6 +91,8 @@ pub struct TopicInfo {
     pub partitions: i32,
     /// `__consumer_offsets` and its like: never routed to MQTT.
     pub internal: bool,
+    /// `write.caching`: what is acknowledged may be in the page cache only.
+    pub caching: bool,
 }
 
 /// All topics at one moment, sorted by name; replaced whole on each change.

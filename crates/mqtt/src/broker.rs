@@ -12,6 +12,7 @@ use mqtt_codec::{PropertiesBuf, ReasonCode};
 use crate::auth::{Access, Rights};
 use crate::config::{AckLevel, MqttConfig, RouteKey};
 use crate::deliver::{Hub, Partition, QueueLimits};
+use crate::exposed::Exposed;
 use crate::mapping;
 use crate::message::{Message, Position, Publication, now_ms};
 use crate::retained::Retained;
@@ -29,6 +30,7 @@ pub(crate) struct Broker {
     pub(crate) config: MqttConfig,
     pub(crate) hub: Arc<Hub>,
     pub(crate) retained: Arc<Retained>,
+    pub(crate) exposed: Arc<Exposed>,
     pub(crate) retained_partitions: i32,
     pub(crate) registry: Registry,
     pub(crate) store: SessionStore,
@@ -49,13 +51,25 @@ impl std::fmt::Debug for Broker {
 #[derive(Clone, Debug)]
 pub(crate) struct Located {
     pub(crate) partition: Arc<Partition>,
-    pub(crate) target: Target,
+    target: Target,
+    /// What an ack of a record means there.
+    pub(crate) level: AckLevel,
 }
 
 impl Located {
     /// The record of a publication at this place.
     pub(crate) fn record_of(&self, publication: &Publication) -> Record {
-        mapping::record_of(publication, &self.target)
+        let mut record = mapping::record_of(publication, &self.target);
+        if self.target.retained && publication.retain && publication.payload.is_empty() {
+            // Compaction removes it for good.
+            record.value = None;
+        }
+        record
+    }
+
+    /// Whether a publication needs a record of its own in the store of retained messages.
+    pub(crate) fn retains(&self, publication: &Publication) -> bool {
+        publication.retain && !self.target.retained
     }
 }
 
@@ -74,7 +88,8 @@ impl Broker {
         };
         let partition = partition_for_key(key.as_bytes(), info.partitions);
         let name = TopicPartition::new(info.name.clone(), partition);
-        Some(Located { partition: self.hub.partitions.get(&name), target })
+        let level = if info.caching { AckLevel::Memory } else { target.ack };
+        Some(Located { partition: self.hub.partitions.get(&name), target, level })
     }
 
     /// Where a topic's messages go; creates its Kafka topic if it may, else takes the overflow topic.
@@ -101,10 +116,13 @@ impl Broker {
     }
 
     async fn create(&self, target: &Target) -> Result<(), DoorError> {
-        let configs = match target.ack {
+        let mut configs = match target.ack {
             AckLevel::Fsync => Vec::new(),
             AckLevel::Memory => vec![("write.caching".to_owned(), "true".to_owned())],
         };
+        if target.retained {
+            configs.push(("cleanup.policy".to_owned(), "compact".to_owned()));
+        }
         let new = NewTopic { name: target.topic.to_string(), partitions: target.partitions, configs };
         let mut topics = self.hub.door.topics();
         let create = async {
@@ -118,23 +136,23 @@ impl Broker {
     }
 
     /// Appends a publication, together with `with` and, when it is retained, with the retained record: all or
-    /// nothing. The append is under way when this returns.
+    /// nothing. The append is under way when this returns; its offset is answered.
     pub(crate) fn append(
         self: &Arc<Self>,
         publication: &Publication,
         to: &Located,
         ack: Ack,
         with: Vec<(TopicPartition, Record)>,
-    ) -> BoxFuture<'static, Result<(), DoorError>> {
+    ) -> BoxFuture<'static, Result<i64, DoorError>> {
         let record = to.record_of(publication);
         let partition = to.partition.clone();
-        if !publication.retain && with.is_empty() {
+        if !to.retains(publication) && with.is_empty() {
             let done = self.hub.door.append(&partition.name, record, ack);
-            return done.map(move |r| r.map(|offset| partition.note_end(offset + 1))).boxed();
+            return done.map(move |r| r.inspect(|offset| partition.note_end(offset + 1))).boxed();
         }
         let mut records = Vec::with_capacity(2 + with.len());
         records.push((partition.name.clone(), record));
-        let retained = publication.retain.then(|| {
+        let retained = to.retains(publication).then(|| {
             let n = partition_for_key(&publication.topic, self.retained_partitions);
             let to = TopicPartition::new(RETAINED, n);
             records.push((to.clone(), mapping::retained_record_of(publication)));
@@ -145,19 +163,18 @@ impl Broker {
         let broker = self.clone();
         async move {
             let offsets = done.await?;
-            if let Some(offset) = offsets.first() {
-                partition.note_end(offset + 1);
-            }
+            let at = offsets.first().copied().unwrap_or(-1);
+            partition.note_end(at + 1);
             if let (Some((of, publication, under_way)), Some(offset)) = (retained, offsets.get(1)) {
                 let topic = publication.topic.clone();
                 let message = (!publication.payload.is_empty()).then(|| {
                     let position = Some(Position { partition: of.id, offset: *offset });
                     Arc::new(Message { publication, stored_ms: now_ms(), position })
                 });
-                broker.retained.apply(topic, message, *offset);
+                broker.retained.apply(topic, message, Position { partition: of.id, offset: *offset });
                 drop(under_way);
             }
-            Ok(())
+            Ok(at)
         }
         .boxed()
     }
@@ -197,7 +214,7 @@ impl Broker {
         let mut pause = Duration::from_millis(50);
         loop {
             let stored = match self.locate(&topic).await {
-                Ok(to) => self.append(&publication, &to, Ack::All, with()).await,
+                Ok(to) => self.append(&publication, &to, Ack::All, with()).await.map(|_| ()),
                 Err(e) => Err(e),
             };
             match stored {

@@ -204,6 +204,8 @@ pub struct Limits {
     pub anonymous_sessions: bool,
     /// Subscriptions of one session; past it SUBSCRIBE answers "quota exceeded".
     pub max_subscriptions: usize,
+    /// Replays of one session at one time; past it SUBSCRIBE answers "quota exceeded".
+    pub max_replays: usize,
     /// Levels of a topic name or filter.
     pub max_topic_levels: usize,
     /// Retained messages kept; past it a new one is refused with "quota exceeded".
@@ -229,6 +231,7 @@ impl Default for Limits {
             max_sessions: 1_000_000,
             anonymous_sessions: true,
             max_subscriptions: 100_000,
+            max_replays: 16,
             max_topic_levels: 200,
             max_retained: 1_000_000,
             retain_available: true,
@@ -249,6 +252,9 @@ pub struct RouteConfig {
     pub partitions: Option<i32>,
     /// What an ack means in the topic when it is created by this route; `None` = [`AutoCreate::ack`].
     pub ack: Option<AckLevel>,
+    /// The latest record of each MQTT topic is its retained message: the Kafka topic is compacted when it is created by
+    /// this route, and everything in it counts, whoever wrote it.
+    pub retained: bool,
 }
 
 /// When a QoS 1 or 2 publish is acknowledged, and readers see it.

@@ -21,6 +21,7 @@ mod broker;
 mod config;
 mod deliver;
 mod error;
+mod exposed;
 pub mod mapping;
 mod message;
 mod net;

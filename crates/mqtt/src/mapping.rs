@@ -118,6 +118,7 @@ pub(crate) fn retained_record_of(publication: &Publication) -> Record {
             ack: AckLevel::default(),
             key: RouteKey::Topic,
             explicit: true,
+            retained: false,
         },
     );
     record.key = key;
@@ -138,6 +139,10 @@ pub(crate) fn message_of(
     let topic = given
         .filter(admitted)
         .or_else(|| record.key.clone().filter(admitted))
+        .or_else(|| {
+            let key = std::str::from_utf8(record.key.as_ref()?).ok()?;
+            routes.keyed(kafka_topic, key).map(Bytes::from)
+        })
         .unwrap_or_else(|| Bytes::copy_from_slice(kafka_topic.as_bytes()));
     message_with_topic(record, topic, position)
 }

@@ -7,6 +7,11 @@ use mqtt_codec::{PropertiesBuf, QoS};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct PartitionId(pub(crate) u32);
 
+impl PartitionId {
+    /// Of what is in no log.
+    pub(crate) const NONE: Self = Self(u32::MAX);
+}
+
 /// A record's place in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Position {

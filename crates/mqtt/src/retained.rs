@@ -10,7 +10,7 @@ use mqtt_codec::topic as name;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
-use crate::message::Message;
+use crate::message::{Message, PartitionId, Position};
 
 /// Deletions remembered so that a slower, older append cannot bring a deleted message back.
 const DELETIONS_KEPT: usize = 10_000;
@@ -31,11 +31,11 @@ struct Topics {
     deletions: usize,
 }
 
-/// The message, or `None` where one was deleted, and the offset that said so.
+/// The message, or `None` where one was deleted, and the record that said so.
 #[derive(Debug)]
 struct Entry {
     message: Option<Arc<Message>>,
-    offset: i64,
+    at: Position,
 }
 
 #[derive(Debug, Default)]
@@ -98,19 +98,19 @@ impl Retained {
         let _ = self.settled.subscribe().wait_for(|settled| *settled >= upto).await;
     }
 
-    /// Takes over what the log says at `offset`; older news than what is known is ignored.
-    pub(crate) fn apply(&self, topic: Bytes, message: Option<Arc<Message>>, offset: i64) {
+    /// Takes over what the log says at `at`; older news than what is known is ignored.
+    pub(crate) fn apply(&self, topic: Bytes, message: Option<Arc<Message>>, at: Position) {
         let topics = &mut *self.topics.write();
         let is_message = message.is_some();
         match topics.entries.get_mut(&topic) {
-            Some(known) if known.offset > offset => return,
+            Some(known) if known.at.partition == at.partition && known.at.offset > at.offset => return,
             Some(known) => {
                 topics.messages -= usize::from(known.message.is_some());
                 topics.deletions -= usize::from(known.message.is_none());
-                *known = Entry { message, offset };
+                *known = Entry { message, at };
             }
             None => {
-                topics.entries.insert(topic, Entry { message, offset });
+                topics.entries.insert(topic, Entry { message, at });
             }
         }
         topics.messages += usize::from(is_message);
@@ -119,6 +119,14 @@ impl Retained {
             topics.entries.retain(|_, e| e.message.is_some());
             topics.deletions = 0;
         }
+    }
+
+    /// Forgets what stood in a partition that is gone.
+    pub(crate) fn forget(&self, partition: PartitionId) {
+        let topics = &mut *self.topics.write();
+        topics.entries.retain(|_, e| e.at.partition != partition);
+        topics.messages = topics.entries.values().filter(|e| e.message.is_some()).count();
+        topics.deletions = topics.entries.len() - topics.messages;
     }
 
     /// The messages whose topic matches, in topic order.
@@ -168,8 +176,12 @@ mod tests {
         })
     }
 
+    fn at(offset: i64) -> Position {
+        Position { partition: PartitionId(0), offset }
+    }
+
     fn put(r: &Retained, topic: &'static str, offset: i64) {
-        r.apply(Bytes::from_static(topic.as_bytes()), Some(message(topic)), offset);
+        r.apply(Bytes::from_static(topic.as_bytes()), Some(message(topic)), at(offset));
     }
 
     fn found(r: &Retained, filter: &str) -> String {
@@ -195,7 +207,7 @@ mod tests {
     fn older_news_never_overtakes_newer() {
         let r = Retained::default();
         put(&r, "a", 5);
-        r.apply("a".into(), None, 7);
+        r.apply("a".into(), None, at(7));
         put(&r, "a", 6);
         assert_eq!(found(&r, "#"), "");
         assert_eq!(r.len(), 0);

@@ -28,6 +28,9 @@ struct Explicit {
     key: RouteKey,
     partitions: Option<i32>,
     ack: AckLevel,
+    /// Before the first wildcard, where that is the last level: what keys stand behind.
+    prefix: Option<Box<str>>,
+    retained: bool,
 }
 
 /// Where a message goes.
@@ -43,6 +46,8 @@ pub(crate) struct Target {
     pub(crate) key: RouteKey,
     /// Whether the topic comes from an explicit route (not counted against the cap).
     pub(crate) explicit: bool,
+    /// Whether the topic's latest records are the retained messages.
+    pub(crate) retained: bool,
 }
 
 impl Routes {
@@ -62,12 +67,17 @@ impl Routes {
             if r.partitions.is_some_and(|p| p < 1) {
                 return Err(bad("needs at least one partition"));
             }
+            if r.retained && r.key != RouteKey::Topic {
+                return Err(bad("retained messages need the whole MQTT topic as key"));
+            }
             explicit.push(Explicit {
                 filter: r.filter.as_str().into(),
                 topic: r.topic.as_str().into(),
                 key: r.key,
                 partitions: r.partitions,
                 ack: r.ack.unwrap_or(auto_create.ack),
+                prefix: r.filter.strip_suffix("/#").filter(|p| !p.contains(['+', '#'])).map(Into::into),
+                retained: r.retained,
             });
         }
         let overflow: Arc<str> = auto_create.overflow_topic.as_str().into();
@@ -86,6 +96,7 @@ impl Routes {
                 ack: r.ack,
                 key: r.key,
                 explicit: true,
+                retained: r.retained,
             };
         }
         match default_topic(topic) {
@@ -95,6 +106,7 @@ impl Routes {
                 ack: self.auto_create.ack,
                 key: RouteKey::Topic,
                 explicit: false,
+                retained: false,
             },
             None => self.overflow(),
         }
@@ -108,7 +120,25 @@ impl Routes {
             ack: self.auto_create.ack,
             key: RouteKey::Topic,
             explicit: true,
+            retained: false,
         }
+    }
+
+    /// The Kafka topics whose latest records are retained messages.
+    pub(crate) fn exposed(&self) -> Vec<Arc<str>> {
+        let mut topics: Vec<_> =
+            self.explicit.iter().filter(|r| r.retained).map(|r| r.topic.clone()).collect();
+        topics.sort_unstable();
+        topics.dedup();
+        topics
+    }
+
+    /// The MQTT topic of a record whose key is none, in a topic of retained messages: the key behind the route's prefix.
+    pub(crate) fn keyed(&self, kafka_topic: &str, key: &str) -> Option<String> {
+        let mut routes = self.explicit.iter().filter(|r| r.retained && &*r.topic == kafka_topic);
+        let prefix = routes.find_map(|r| r.prefix.as_deref())?;
+        let topic = format!("{prefix}/{key}");
+        (name::validate_name(&topic).is_ok() && self.admits(kafka_topic, &topic)).then_some(topic)
     }
 
     /// Whether the cap allows one more topic beside those of `image`.
@@ -242,6 +272,7 @@ mod tests {
                 key: *k,
                 partitions: None,
                 ack: None,
+                retained: false,
             })
             .collect();
         Routes::new(&list, &AutoCreate::default()).unwrap()
@@ -250,7 +281,12 @@ mod tests {
     fn image(names: &[&str]) -> TopicImage {
         let mut topics: Vec<_> = names
             .iter()
-            .map(|n| TopicInfo { name: (*n).into(), partitions: 1, internal: n.starts_with("__consumer") })
+            .map(|n| TopicInfo {
+                name: (*n).into(),
+                partitions: 1,
+                internal: n.starts_with("__consumer"),
+                caching: false,
+            })
             .collect();
         topics.sort_by(|a, b| a.name.cmp(&b.name));
         TopicImage { topics }
@@ -330,6 +366,7 @@ mod tests {
                 key: RouteKey::Topic,
                 partitions: None,
                 ack: None,
+                retained: false,
             };
             assert!(Routes::new(&[c], &AutoCreate::default()).is_err(), "{f} {t}");
         }

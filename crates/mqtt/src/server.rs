@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::auth::{Login, Outcome};
 use crate::broker::Broker;
 use crate::deliver::{Hub, QueueLimits};
+use crate::exposed::Exposed;
 use crate::mapping;
 use crate::message::Position;
 use crate::net::{Listener, Security};
@@ -63,10 +64,13 @@ impl Server {
         };
         let hub = Hub::new(door, routes, stats.clone(), limits);
         let retained = load_retained(&hub, retained_partitions).await?;
+        let exposed = Exposed::new(hub.clone(), retained.clone(), config.limits.max_retained);
+        exposed.load().await?;
         let broker = Arc::new(Broker {
             store: SessionStore::new(hub.clone(), session_partitions),
             hub: hub.clone(),
             retained,
+            exposed: exposed.clone(),
             retained_partitions,
             registry: Registry::default(),
             stats,
@@ -86,6 +90,7 @@ impl Server {
 
         hub.spawn(hub.clone().watch_topics());
         hub.spawn(broker.clone().run_timers());
+        hub.spawn(exposed.watch());
         hub.spawn(broker.clone().checkpoint_shares());
         if let Some(access) = access {
             hub.spawn(watch_users(broker.clone(), access.changes()));
@@ -265,8 +270,13 @@ async fn load_retained(hub: &Arc<Hub>, partitions: i32) -> Result<Arc<Retained>,
             record.value = record.value.map(|v| bytes::Bytes::copy_from_slice(&v));
             record.key = Some(topic.clone());
             let at = Position { partition: partition.id, offset };
+            if std::str::from_utf8(&topic).is_ok_and(|t| !t.starts_with('$') && hub.routes.target(t).retained)
+            {
+                // Left over from before the route: now the Kafka topic says it.
+                return;
+            }
             let message = mapping::retained_message_of(record, at).map(Arc::new);
-            retained.apply(topic, message, offset);
+            retained.apply(topic, message, at);
         })
         .await?;
     }

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use mqtt_codec::{PropertiesBuf, QoS};
 
 use crate::broker::Broker;
-use crate::message::{Message, Publication, now_ms};
+use crate::message::{Message, PartitionId, Position, Publication, now_ms};
 
 /// Publishes until the server stops.
 pub(crate) async fn run(broker: Arc<Broker>, interval: Duration) {
@@ -87,7 +87,8 @@ impl Said {
             position: None,
         });
         self.count += 1;
-        broker.retained.apply(topic_bytes, Some(message.clone()), self.count);
+        let at = Position { partition: PartitionId::NONE, offset: self.count };
+        broker.retained.apply(topic_bytes, Some(message.clone()), at);
         broker.hub.deliver_local(&message);
         self.values.insert(topic.to_owned(), value);
     }

@@ -120,6 +120,7 @@ impl Store {
                     name: name.as_str().into(),
                     partitions: parts.len() as i32,
                     internal: name.starts_with("__"),
+                    caching: false,
                 })
                 .collect(),
         };

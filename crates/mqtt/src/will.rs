@@ -146,7 +146,16 @@ impl Broker {
         loop {
             tokio::time::sleep(self.config.checkpoint_interval).await;
             let groups = self.hub.shares();
-            written.retain(|name, _| groups.iter().any(|g| g.name == *name));
+            let gone: Vec<_> =
+                written.keys().filter(|name| !groups.iter().any(|g| g.name == **name)).cloned().collect();
+            for name in gone {
+                match self.store.end_group(&name).await {
+                    Ok(()) => drop(written.remove(&name)),
+                    Err(error) => {
+                        tracing::warn!(group = %name, %error, "cannot forget the cursors of a share group")
+                    }
+                }
+            }
             for group in groups.iter().filter(|g| g.is_persistent()) {
                 let cursors = group.cursors();
                 if written.get(&group.name) == Some(&cursors) {

@@ -124,6 +124,8 @@ pub(crate) struct Consumer {
     pub(super) room_for_tail: Notify,
     /// Messages dropped for this consumer.
     pub(crate) dropped: AtomicU64,
+    /// It reads the past: QoS 0 messages count from the start on, and are not dropped.
+    pub(super) replays: bool,
     /// Set when this is the consumer of a share group.
     share: OnceLock<Weak<ShareGroup>>,
 }
@@ -140,6 +142,15 @@ pub(crate) struct Cursor {
 impl Consumer {
     /// A consumer that follows nothing and is offline.
     pub(crate) fn new(client_id: Bytes, limits: QueueLimits) -> Arc<Self> {
+        Self::with(client_id, limits, false)
+    }
+
+    /// The consumer of a replay.
+    pub(super) fn for_replay(client_id: Bytes, limits: QueueLimits) -> Arc<Self> {
+        Self::with(client_id, QueueLimits { qos0_lag: i64::MAX, ..limits }, true)
+    }
+
+    fn with(client_id: Bytes, limits: QueueLimits, replays: bool) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Arc::new(Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -153,6 +164,7 @@ impl Consumer {
             room: Notify::new(),
             room_for_tail: Notify::new(),
             dropped: AtomicU64::new(0),
+            replays,
             share: OnceLock::new(),
         })
     }
@@ -203,6 +215,11 @@ impl Consumer {
     /// Number of subscriptions.
     pub(crate) fn subscription_count(&self) -> usize {
         self.subscriptions.read().len()
+    }
+
+    /// Number of replays.
+    pub(crate) fn replays(&self) -> usize {
+        self.subscriptions.read().values().filter(|s| s.replays).count()
     }
 
     /// The subscription with this filter.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use client::door::{Door, DoorError, TopicImage, TopicPartition};
+use client::door::{Door, DoorError, StartAt, TopicImage, TopicPartition};
 use futures_util::FutureExt;
 use hashbrown::HashMap;
 use mqtt_codec::QoS;
@@ -16,7 +16,7 @@ use super::partition::{Partition, Partitions};
 use super::share::ShareGroup;
 use super::{pump, tail};
 use crate::message::{Message, PartitionId};
-use crate::route::{Routes, is_routed};
+use crate::route::Routes;
 use crate::stats::Stats;
 use crate::subscriptions::{Subscription, Subscriptions};
 
@@ -113,14 +113,38 @@ impl Hub {
         found
     }
 
-    /// The starts of a subscription made now: the end of each partition its filter may concern.
+    /// The starts of a subscription made now: the end of each partition its filter may concern, or what a replay asks
+    /// for.
     ///
     /// # Errors
     /// When the log cannot say where it ends.
-    pub(crate) async fn starts(&self, filter: &str) -> Result<Box<[(PartitionId, i64)]>, DoorError> {
+    pub(crate) async fn starts(
+        &self,
+        filter: &str,
+        replay: Option<StartAt>,
+    ) -> Result<Box<[(PartitionId, i64)]>, DoorError> {
         let partitions = self.partitions_of(filter, &self.image());
         self.learn_ends(partitions.iter()).await?;
+        if let Some(at) = replay {
+            let asked = partitions.iter().map(|p| self.start_of(p, at));
+            return futures_util::future::join_all(asked).await.into_iter().collect();
+        }
         Ok(partitions.iter().map(|p| (p.id, p.end())).filter(|(_, end)| *end > 0).collect())
+    }
+
+    async fn start_of(&self, partition: &Partition, at: StartAt) -> Result<(PartitionId, i64), DoorError> {
+        let first = || self.door.offset_at(&partition.name, StartAt::Earliest);
+        let start = match at {
+            StartAt::Latest => Ok(partition.end()),
+            StartAt::Offset(offset) => first().await.map(|first| offset.min(partition.end()).max(first)),
+            other => self.door.offset_at(&partition.name, other).await,
+        };
+        match start {
+            Ok(start) => Ok((partition.id, start)),
+            // Deleted in this moment.
+            Err(DoorError::UnknownTopic(_)) => Ok((partition.id, 0)),
+            Err(e) => Err(e),
+        }
     }
 
     async fn learn_ends(&self, of: impl Iterator<Item = &Arc<Partition>>) -> Result<(), DoorError> {
@@ -144,7 +168,7 @@ impl Hub {
     ) {
         consumer.put_subscription(filter, s.clone());
         if s.shared {
-            let group = self.share_group(filter, &s);
+            let group = self.share_group(consumer, filter, &s);
             if group.enter(consumer, true, persistent) {
                 self.connect_known(&group.consumer);
             }
@@ -155,26 +179,32 @@ impl Hub {
     }
 
     /// The group of a shared filter; a new one starts where its first member's subscription does.
-    fn share_group(&self, name: &str, s: &Arc<Subscription>) -> Arc<ShareGroup> {
+    fn share_group(&self, member: &Consumer, filter: &str, s: &Arc<Subscription>) -> Arc<ShareGroup> {
+        let name = ShareGroup::name_of(member, filter, s);
         let mut shares = self.shares.lock();
-        if let Some(group) = shares.get(name) {
+        if let Some(group) = shares.get(&name) {
             return group.clone();
         }
-        let consumer = Consumer::new(Bytes::new(), self.share_limits);
+        let consumer = if s.replays {
+            Consumer::for_replay(member.client_id.clone(), self.share_limits)
+        } else {
+            Consumer::new(Bytes::new(), self.share_limits)
+        };
         let subscription = Arc::new(Subscription {
             filter: s.filter.clone(),
             qos: QoS::ExactlyOnce,
-            no_local: false,
+            no_local: s.replays && s.no_local,
             retain_as_published: true,
             retain_handling: 0,
             id: None,
             shared: false,
+            replays: false,
             starts: s.starts.clone(),
         });
         consumer.put_subscription(&s.filter, subscription.clone());
         self.subscriptions.insert(&consumer, subscription);
-        let group = ShareGroup::new(name, consumer);
-        shares.insert(name.into(), group.clone());
+        let group = ShareGroup::new(name.clone(), filter, consumer);
+        shares.insert(name, group.clone());
         group
     }
 
@@ -182,7 +212,9 @@ impl Hub {
     pub(crate) fn shares_of(&self, consumer: &Consumer) -> Vec<Arc<ShareGroup>> {
         let shares = self.shares.lock();
         let names = consumer.subscriptions().into_iter().filter(|(_, s)| s.shared);
-        names.filter_map(|(name, _)| shares.get(&name).cloned()).collect()
+        names
+            .filter_map(|(filter, s)| shares.get(&ShareGroup::name_of(consumer, &filter, &s)).cloned())
+            .collect()
     }
 
     /// All share groups.
@@ -211,7 +243,7 @@ impl Hub {
     pub(crate) fn restore(&self, consumer: &Arc<Consumer>, filter: &str, s: Arc<Subscription>) {
         consumer.put_subscription(filter, s.clone());
         if s.shared {
-            self.share_group(filter, &s).enter(consumer, false, true);
+            self.share_group(consumer, filter, &s).enter(consumer, false, true);
             return;
         }
         self.subscriptions.insert(consumer, s);
@@ -221,7 +253,7 @@ impl Hub {
     pub(crate) fn unsubscribe(self: &Arc<Self>, consumer: &Arc<Consumer>, filter: &str) -> bool {
         let Some(gone) = consumer.take_subscription(filter) else { return false };
         if gone.shared {
-            if let Some(group) = self.share(filter) {
+            if let Some(group) = self.share(&ShareGroup::name_of(consumer, filter, &gone)) {
                 self.leave_share(&group, consumer);
             }
             return true;
@@ -265,7 +297,8 @@ impl Hub {
         self.online.write().insert(consumer.id, consumer.clone());
         for (partition, start) in self.starting_points(consumer).values() {
             // After a pause QoS 0 messages count from now on.
-            self.follow(consumer, partition, *start, partition.end());
+            let history = if consumer.replays { *start } else { partition.end() };
+            self.follow(consumer, partition, *start, history);
         }
     }
 
@@ -453,5 +486,5 @@ fn news(before: &TopicImage, now: &TopicImage) -> TopicImage {
 }
 
 fn is_routed_name(partition: &Partition) -> bool {
-    is_routed(&client::door::TopicInfo { name: partition.name.topic.clone(), partitions: 1, internal: false })
+    !partition.name.topic.starts_with("__")
 }

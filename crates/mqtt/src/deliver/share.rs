@@ -10,12 +10,15 @@ use parking_lot::Mutex;
 
 use super::consumer::{Consumer, Cursor, Delivery};
 use crate::message::Position;
+use crate::subscriptions::Subscription;
 
 /// The members that share one filter under one name.
 #[derive(Debug)]
 pub(crate) struct ShareGroup {
-    /// The shared filter as subscribed: `$share/{group}/{filter}`.
+    /// `$share/{group}/{filter}`; of a replay see [`ShareGroup::name_of`].
     pub(crate) name: Box<str>,
+    /// The filter under which its members keep their subscription.
+    pub(crate) filter: Box<str>,
     /// Its queue and cursors.
     pub(crate) consumer: Arc<Consumer>,
     members: Mutex<Members>,
@@ -43,9 +46,18 @@ struct Member {
 }
 
 impl ShareGroup {
-    pub(super) fn new(name: &str, consumer: Arc<Consumer>) -> Arc<Self> {
+    /// The name of the group behind a subscription to `filter`; a replay's is nobody else's.
+    pub(super) fn name_of(member: &Consumer, filter: &str, s: &Subscription) -> Box<str> {
+        if s.replays {
+            return format!("{filter}\u{1}{}", String::from_utf8_lossy(&member.client_id)).into();
+        }
+        filter.into()
+    }
+
+    pub(super) fn new(name: Box<str>, filter: &str, consumer: Arc<Consumer>) -> Arc<Self> {
         let group = Arc::new(Self {
-            name: name.into(),
+            name,
+            filter: filter.into(),
             consumer,
             members: Mutex::default(),
             taken: Mutex::default(),

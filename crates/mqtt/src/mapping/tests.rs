@@ -15,6 +15,7 @@ fn routes() -> Routes {
         key,
         partitions: None,
         ack: None,
+        retained: false,
     };
     let list = [
         route("plant/+/press/#", "presses", RouteKey::Level(1)),
@@ -343,7 +344,12 @@ fn rule_19_retained_records() {
 fn rule_20_dollar_topics_are_not_routed() {
     assert!(!routes().admits("mqtt-overflow", "$SYS/broker/uptime"));
     let image = client::door::TopicImage {
-        topics: vec![client::door::TopicInfo { name: "sensors".into(), partitions: 1, internal: false }],
+        topics: vec![client::door::TopicInfo {
+            name: "sensors".into(),
+            partitions: 1,
+            internal: false,
+            caching: false,
+        }],
     };
     routes().followed("$SYS/#", &image, &mut |t| panic!("{t:?}"));
     routes().followed("#", &image, &mut |t| assert_eq!(&*t.name, "sensors"));

@@ -12,8 +12,8 @@ use client::door::{DoorError, TopicImage};
 use futures_util::FutureExt;
 use hashbrown::HashMap;
 use mqtt_codec::{
-    Ack, DecodeError, Decoder, Disconnect, Packet, PacketId, PacketType, Property, ProtocolVersion,
-    PublishHead, QoS, ReasonCode,
+    Ack, AckProperties, DecodeError, Decoder, Disconnect, Packet, PacketId, PacketType, Property,
+    ProtocolVersion, PublishHead, QoS, ReasonCode, UserProperty,
 };
 
 use super::alarm::Alarm;
@@ -25,7 +25,8 @@ use super::stream::Stream;
 use super::under_way::UnderWay;
 use crate::auth::{Access, Rights};
 use crate::broker::{Broker, Located, reason_of};
-use crate::deliver::{Delivery, ShareGroup};
+use crate::config::AckLevel;
+use crate::deliver::{Delivery, Partition, ShareGroup};
 use crate::message::now_ms;
 use crate::packet::{auth, connect};
 use crate::session::record::SlotState;
@@ -100,9 +101,9 @@ impl From<DecodeError> for Close {
 #[derive(Debug)]
 pub(crate) enum Step {
     /// A publish is in the log, or not.
-    Published { sent: Sent, result: Result<(), DoorError> },
+    Published { sent: Sent, result: Result<Option<(Arc<Partition>, i64)>, DoorError> },
     /// Publishes that were gathered are in the log, or not.
-    AllPublished { publishes: Vec<Sent>, results: Vec<Result<i64, DoorError>> },
+    AllPublished { partition: Arc<Partition>, publishes: Vec<Sent>, results: Vec<Result<i64, DoorError>> },
     /// A publish was not accepted.
     Refused { id: Option<PacketId>, qos: QoS, reason: ReasonCode },
     /// The release of an inbound QoS 2 publish is in the log, or not.
@@ -142,6 +143,8 @@ pub(crate) struct Connection {
     pub(crate) rights: Rights,
     /// The client's maximum packet size, bytes.
     pub(crate) packet_size_max: usize,
+    /// What the client wants to be told.
+    pub(crate) tells: connect::Tells,
     decoder: Decoder,
     input: BytesMut,
     stream: Stream,
@@ -242,6 +245,7 @@ pub(super) async fn serve(
         receive_maximum,
         window,
         packet_size_max,
+        tells,
         login,
     } = entered;
     let receiving = session.inbound.len();
@@ -260,6 +264,7 @@ pub(super) async fn serve(
         reauthentication,
         rights: Rights::new(login),
         packet_size_max,
+        tells,
         decoder,
         input,
         stream,
@@ -587,13 +592,16 @@ impl Connection {
     }
 
     fn step(&mut self, step: Step) -> Result<(), Close> {
-        if let Step::AllPublished { publishes, results } = step {
-            return self.all_published(publishes, results);
+        if let Step::AllPublished { partition, publishes, results } = step {
+            return self.all_published(&partition, publishes, results);
         }
         self.unanswered = self.unanswered.saturating_sub(1);
         match step {
             Step::AllPublished { .. } => Ok(()),
-            Step::Published { sent, result } => self.published(sent, result),
+            Step::Published { sent, result } => {
+                let at = result.as_ref().map(|at| at.as_ref().map(|(p, offset)| (&**p, *offset)));
+                self.published(sent, at.map_err(Clone::clone))
+            }
             Step::Refused { id, qos, reason } => self.refused(id, qos, reason),
             Step::Released { id, result } => match result {
                 Ok(()) => {
@@ -629,8 +637,12 @@ impl Connection {
         }
     }
 
-    pub(super) fn published(&mut self, sent: Sent, result: Result<(), DoorError>) -> Result<(), Close> {
-        let Sent { id, qos, matched } = sent;
+    pub(super) fn published(
+        &mut self,
+        sent: Sent,
+        result: Result<Option<(&Partition, i64)>, DoorError>,
+    ) -> Result<(), Close> {
+        let Sent { id, qos, matched, level } = sent;
         let Some(id) = id else {
             if let Err(error) = result {
                 Stats::add(&self.broker.stats.publish_dropped, 1);
@@ -638,25 +650,34 @@ impl Connection {
             }
             return Ok(());
         };
-        if let Err(error) = result {
-            tracing::warn!(client = %self.name(), %error, "a message was not accepted");
-            let reason = reason_of(&error);
-            if !self.version.is_v5() {
-                // MQTT 3 has no way to say no: better no answer than a false one.
-                self.forget_refused(id, qos);
-                return Err(Close::Error(reason, format!("a message was not accepted: {error}")));
-            }
-            return self.refused(Some(id), qos, reason);
-        }
+        let at = match result {
+            Ok(at) => at,
+            Err(error) => return self.not_stored(id, qos, &error),
+        };
+        let properties = match at.filter(|_| self.tells.position) {
+            Some((partition, offset)) => coordinates(partition, offset, level),
+            None => AckProperties::default(),
+        };
         if qos == QoS::ExactlyOnce {
             self.session.inbound.stored(id, true);
-            self.send_ack(PacketType::PubRec, id, ReasonCode::Success);
+            self.send_ack_with(PacketType::PubRec, id, ReasonCode::Success, properties);
         } else {
             self.receiving = self.receiving.saturating_sub(1);
             let reason = if matched { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
-            self.send_ack(PacketType::PubAck, id, reason);
+            self.send_ack_with(PacketType::PubAck, id, reason, properties);
         }
         Ok(())
+    }
+
+    fn not_stored(&mut self, id: PacketId, qos: QoS, error: &DoorError) -> Result<(), Close> {
+        tracing::warn!(client = %self.name(), %error, "a message was not accepted");
+        let reason = reason_of(error);
+        if !self.version.is_v5() {
+            // MQTT 3 has no way to say no: better no answer than a false one.
+            self.forget_refused(id, qos);
+            return Err(Close::Error(reason, format!("a message was not accepted: {error}")));
+        }
+        self.refused(Some(id), qos, reason)
     }
 
     fn forget_refused(&mut self, id: PacketId, qos: QoS) {
@@ -717,7 +738,7 @@ impl Connection {
 
     /// Sends what was taken from a share group, as this member's own subscription says.
     fn deliver_shared(&mut self, mut delivery: Delivery, group: &Arc<ShareGroup>) {
-        let Some(own) = self.session.consumer.subscription(&group.name) else {
+        let Some(own) = self.session.consumer.subscription(&group.filter) else {
             group.give_back(vec![delivery]);
             return;
         };
@@ -867,6 +888,17 @@ impl Connection {
 
     /// Writes one of the four acknowledgements.
     pub(crate) fn send_ack(&mut self, packet: PacketType, id: PacketId, reason: ReasonCode) {
+        self.send_ack_with(packet, id, reason, AckProperties::default());
+    }
+
+    /// Writes one of the four acknowledgements, with properties as far as the client wants and can take them.
+    pub(crate) fn send_ack_with(
+        &mut self,
+        packet: PacketType,
+        id: PacketId,
+        reason: ReasonCode,
+        properties: AckProperties,
+    ) {
         Stats::add(&self.broker.stats.packets_sent, 1);
         if self.version.is_v5() && !reason.allowed_in(packet) {
             // "Packet too large" is none of PUBACK's reasons, but what Mosquitto says, and clients understand it.
@@ -874,7 +906,10 @@ impl Connection {
             self.output.encode_to().extend_from_slice(&[(packet as u8) << 4, 3, high, low, reason.as_u8()]);
             return;
         }
-        let ack = Ack::with_reason(id, reason);
+        let mut ack = Ack::with_reason(id, reason);
+        if self.tells.problems && ack_bytes_max(&properties) <= self.packet_size_max {
+            ack.properties = properties;
+        }
         if let Err(error) = ack.encode(packet, self.version, self.output.encode_to()) {
             tracing::error!(client = %self.name(), %packet, %error, "cannot write an acknowledgement");
         }
@@ -943,7 +978,7 @@ async fn settle_steps(session: &mut Session, mut under_way: UnderWay) {
     while let Some(step) = under_way.next().await {
         match step {
             Step::Published { sent, result } => settle_published(session, sent, result.is_ok()),
-            Step::AllPublished { publishes, results } => {
+            Step::AllPublished { publishes, results, .. } => {
                 for (sent, result) in publishes.into_iter().zip(results) {
                     settle_published(session, sent, result.is_ok());
                 }
@@ -955,6 +990,26 @@ async fn settle_steps(session: &mut Session, mut under_way: UnderWay) {
         }
     }
     session.inbound.forget_unstored();
+}
+
+/// Where a record stands and what its ack means.
+fn coordinates(partition: &Partition, offset: i64, level: AckLevel) -> AckProperties {
+    let level = match level {
+        AckLevel::Fsync => "fsync",
+        AckLevel::Memory => "memory",
+    };
+    let user_properties = vec![
+        UserProperty::new(connect::POSITION, format!("{}-{offset}", partition.name)),
+        UserProperty::new("mqtt.ack", level),
+    ];
+    AckProperties { reason_string: None, user_properties }
+}
+
+/// At least what an acknowledgement with these properties takes.
+fn ack_bytes_max(properties: &AckProperties) -> usize {
+    let users = properties.user_properties.iter().map(|u| 5 + u.name.len() + u.value.len());
+    let reason = properties.reason_string.as_ref().map_or(0, |s| 3 + s.len());
+    12 + reason + users.sum::<usize>()
 }
 
 fn extra_properties(subscription_ids: &[u32], expiry: Option<u32>) -> Vec<Property<'static>> {

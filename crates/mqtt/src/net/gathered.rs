@@ -6,6 +6,7 @@ use client::door::{Ack, DoorError, Record};
 use mqtt_codec::{PacketId, QoS};
 
 use super::{Close, Connection, Step};
+use crate::config::AckLevel;
 use crate::deliver::Partition;
 use crate::session::Session;
 
@@ -16,6 +17,8 @@ pub(crate) struct Sent {
     pub(crate) qos: QoS,
     /// Somebody subscribes to its topic.
     pub(crate) matched: bool,
+    /// What an ack means where it goes.
+    pub(crate) level: AckLevel,
 }
 
 /// Records for one partition with one kind of acknowledgement.
@@ -54,13 +57,14 @@ impl Connection {
             if let Some(last) = results.iter().rev().find_map(|r| r.as_ref().ok()) {
                 partition.note_end(last + 1);
             }
-            Step::AllPublished { publishes, results }
+            Step::AllPublished { partition, publishes, results }
         }));
     }
 
     /// Answers publishes that were gathered. An error ends the connection, but not what the session has to know.
     pub(super) fn all_published(
         &mut self,
+        partition: &Partition,
         publishes: Vec<Sent>,
         results: Vec<Result<i64, DoorError>>,
     ) -> Result<(), Close> {
@@ -68,7 +72,7 @@ impl Connection {
         let mut outcome = Ok(());
         for (sent, result) in publishes.into_iter().zip(results) {
             if outcome.is_ok() {
-                outcome = self.published(sent, result.map(|_| ()));
+                outcome = self.published(sent, result.map(|offset| Some((partition, offset))));
             } else {
                 settle_published(&mut self.session, sent, result.is_ok());
             }

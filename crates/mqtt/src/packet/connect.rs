@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use mqtt_codec::{
     ConnAck, ConnAckProperties, Connect, Packet, PropertiesBuf, Property, ProtocolVersion, QoS, ReasonCode,
-    Will as AskedWill,
+    UserProperty, Will as AskedWill,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -35,7 +35,28 @@ pub(crate) struct Entered {
     /// QoS 1 and 2 publishes the client takes at once.
     pub(crate) window: usize,
     pub(crate) packet_size_max: usize,
+    pub(crate) tells: Tells,
     pub(crate) login: Arc<Login>,
+}
+
+/// User property of CONNECT that asks for the place of each publish in the log, and of PUBACK and PUBREC that tells it.
+pub(crate) const POSITION: &str = "mqtt.position";
+
+/// What a client wants to be told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tells {
+    /// Reason strings and user properties in acknowledgements.
+    pub(crate) problems: bool,
+    /// Where a publish stands in the log.
+    pub(crate) position: bool,
+}
+
+impl Tells {
+    fn of(packet: &Connect) -> Self {
+        let p = &packet.properties;
+        let asks = p.user_properties.iter().any(|u| u.name == POSITION && u.value == "1");
+        Self { problems: p.request_problem_information != Some(false), position: asks }
+    }
 }
 
 /// A client that may not.
@@ -99,6 +120,7 @@ pub(crate) async fn enter(
         ));
     }
     let login = authenticate(listener, &security, &packet, &client_id, guest).await?;
+    let tells = Tells::of(&packet);
     let will = will(broker, listener, packet.will, version)?;
     if will.as_ref().is_some_and(|w| !broker.may_publish(&mut Rights::new(login.clone()), &w.publication)) {
         return Err(Refused::new(ReasonCode::NotAuthorized, "the will's topic is not allowed"));
@@ -152,6 +174,7 @@ pub(crate) async fn enter(
         _ => packet.keep_alive,
     };
     let receive_maximum = limits.max_inflight_messages;
+    let position = tells.position.then(|| UserProperty::new(POSITION, "1"));
     let connack = ConnAck {
         session_present: session_present && version != ProtocolVersion::V31,
         reason: ReasonCode::Success,
@@ -165,6 +188,7 @@ pub(crate) async fn enter(
             receive_maximum: (receive_maximum < u16::MAX).then_some(receive_maximum),
             maximum_qos: QoS::from_u8(rules.max_qos).filter(|q| *q != QoS::ExactlyOnce),
             session_expiry_interval: (session.expiry_s != asked_expiry).then_some(session.expiry_s),
+            user_properties: position.into_iter().collect(),
             ..ConnAckProperties::default()
         },
     };
@@ -182,6 +206,7 @@ pub(crate) async fn enter(
         receive_maximum,
         window: usize::from(client_window.min(limits.max_inflight_messages)),
         packet_size_max: packet.properties.maximum_packet_size.map_or(usize::MAX, |n| n as usize),
+        tells,
         login,
     })
 }

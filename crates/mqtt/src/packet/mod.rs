@@ -8,6 +8,7 @@ mod pubcomp;
 mod publish;
 mod pubrec;
 mod pubrel;
+pub(crate) mod replay;
 mod subscribe;
 mod unsubscribe;
 

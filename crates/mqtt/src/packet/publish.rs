@@ -8,7 +8,8 @@ use mqtt_codec::{PacketId, PropertiesBuf, Property, Publish, QoS, ReasonCode};
 
 use crate::auth::Access;
 use crate::broker::owned;
-use crate::message::{Message, Publication, now_ms};
+use crate::config::AckLevel;
+use crate::message::{Message, PartitionId, Position, Publication, now_ms};
 use crate::net::{Close, Connection, Sent, Step};
 use crate::session::Step2;
 use crate::session::store::SessionStore;
@@ -31,8 +32,9 @@ impl Connection {
                     Step2::Store => {}
                     Step2::Again => {
                         // In its turn behind what is under way.
-                        let sent = Sent { id: Some(id), qos: p.qos, matched: true };
-                        self.later(std::future::ready(Step::Published { sent, result: Ok(()) }));
+                        let level = AckLevel::default();
+                        let sent = Sent { id: Some(id), qos: p.qos, matched: true, level };
+                        self.later(std::future::ready(Step::Published { sent, result: Ok(None) }));
                         return Ok(());
                     }
                     Step2::Wait => return Ok(()),
@@ -125,10 +127,11 @@ impl Connection {
         self.broker.hub.deliver_local(&message);
         if retain {
             let kept = (!message.publication.payload.is_empty()).then(|| message.clone());
-            self.broker.retained.apply(message.publication.topic.clone(), kept, message.stored_ms);
+            let at = Position { partition: PartitionId::NONE, offset: message.stored_ms };
+            self.broker.retained.apply(message.publication.topic.clone(), kept, at);
         }
-        let sent = Sent { id: p.packet_id, qos: p.qos, matched };
-        self.later(std::future::ready(Step::Published { sent, result: Ok(()) }));
+        let sent = Sent { id: p.packet_id, qos: p.qos, matched, level: AckLevel::default() };
+        self.later(std::future::ready(Step::Published { sent, result: Ok(None) }));
     }
 
     async fn store(&mut self, p: Publish, topic: Bytes) -> Result<(), Close> {
@@ -169,7 +172,7 @@ impl Connection {
             client: self.no_local.then(|| self.session.client_id.clone()),
             topic,
         };
-        if publication.retain && !self.broker.may_retain(&publication) {
+        if to.retains(&publication) && !self.broker.may_retain(&publication) {
             let reason = ReasonCode::QuotaExceeded;
             self.later(std::future::ready(Step::Refused { id: p.packet_id, qos: p.qos, reason }));
             return Ok(());
@@ -185,16 +188,21 @@ impl Connection {
             }
             _ => Vec::new(),
         };
-        let ack = if p.qos == QoS::AtMostOnce { Ack::Leader } else { Ack::All };
-        let sent = Sent { id: p.packet_id, qos: p.qos, matched };
-        if !publication.retain && with.is_empty() {
+        let in_memory = to.level == AckLevel::Memory && p.qos == QoS::AtLeastOnce;
+        let ack = if p.qos == QoS::AtMostOnce || in_memory { Ack::Leader } else { Ack::All };
+        let sent = Sent { id: p.packet_id, qos: p.qos, matched, level: to.level };
+        if !to.retains(&publication) && with.is_empty() {
             self.gather(&to.partition, ack, to.record_of(&publication), sent);
             return Ok(());
         }
         // After what was gathered before.
         self.flush();
         let written = self.broker.append(&publication, &to, ack, with);
-        self.later(async move { Step::Published { sent, result: written.await } });
+        let partition = to.partition;
+        self.later(async move {
+            let result = written.await.map(|offset| Some((partition, offset)));
+            Step::Published { sent, result }
+        });
         Ok(())
     }
 
@@ -207,7 +215,7 @@ impl Connection {
     }
 
     fn later_failed(&mut self, id: Option<PacketId>, qos: QoS, error: DoorError) {
-        let sent = Sent { id, qos, matched: true };
+        let sent = Sent { id, qos, matched: true, level: AckLevel::default() };
         self.later(std::future::ready(Step::Published { sent, result: Err(error) }));
     }
 }

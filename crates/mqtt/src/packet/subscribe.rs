@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use client::door::StartAt;
 use mqtt_codec::topic::SharedFilter;
 use mqtt_codec::{Packet, QoS, ReasonCode, RetainHandling, SubAck, Subscribe, Subscription as Asked};
 
+use super::replay::{self, Replay};
 use crate::auth::Access;
+use crate::message::now_ms;
 use crate::net::{Close, Connection};
 use crate::subscriptions::Subscription;
 
@@ -16,7 +19,10 @@ impl Connection {
         // acknowledged too.
         self.finish_steps().await?;
         self.broker.retained.settle().await;
+        self.broker.exposed.settle().await;
         let id = s.properties.subscription_identifier;
+        let start = s.properties.user_properties.iter().rev().find(|u| u.name == replay::START);
+        let start = start.map(|u| u.value.as_str());
         let slashes_max = self.broker.config.limits.max_topic_levels;
         if s.subscriptions.iter().any(|a| a.filter.bytes().filter(|b| *b == b'/').count() > slashes_max) {
             return Err(Close::error(ReasonCode::MalformedPacket, "topic filter with too many levels"));
@@ -24,7 +30,7 @@ impl Connection {
         let mut reasons = Vec::with_capacity(s.subscriptions.len());
         let mut retained: Vec<Arc<Subscription>> = Vec::new();
         for asked in &s.subscriptions {
-            match self.subscribe(asked, id).await {
+            match self.subscribe(asked, id, start).await {
                 Ok((granted, new)) => {
                     reasons.push(ReasonCode::granted(granted.qos));
                     let send = match asked.retain_handling {
@@ -65,14 +71,28 @@ impl Connection {
         &mut self,
         asked: &Asked,
         id: Option<u32>,
+        start: Option<&str>,
     ) -> Result<(Arc<Subscription>, bool), ReasonCode> {
         // To MQTT 3 it is a filter like any other, which matches nothing.
         let shared = SharedFilter::parse(&asked.filter).filter(|_| self.version.is_v5());
+        let replayed = Replay::parse(&asked.filter);
+        let asked_filter = match (shared, replayed) {
+            (Some(s), _) => s.filter,
+            (None, Some(r)) => r.filter,
+            (None, None) => asked.filter.as_str(),
+        };
+        let start = replayed.map(|r| r.start).or(start);
+        let replay = start.map(|text| replay::start(text, now_ms()));
+        if replay.is_some_and(|at| at.is_none() || shared.is_some() || !replay::is_replayable(asked_filter)) {
+            return Err(self.failure(ReasonCode::TopicFilterInvalid));
+        }
+        let replay: Option<StartAt> = replay.flatten();
         let mount = self.listener.config.mount_point.as_deref().unwrap_or_default();
-        let plain: Box<str> = format!("{mount}{}", shared.map_or(asked.filter.as_str(), |s| s.filter)).into();
-        let filter: Box<str> = match shared {
-            Some(s) => format!("$share/{}/{plain}", s.group).into(),
-            None => plain.clone(),
+        let plain: Box<str> = format!("{mount}{asked_filter}").into();
+        let filter: Box<str> = match (shared, replayed) {
+            (Some(s), _) => format!("$share/{}/{plain}", s.group).into(),
+            (None, Some(r)) => r.key(mount).into(),
+            (None, None) => plain.clone(),
         };
         if !self.rights.allow(Access::Subscribe, &Bytes::copy_from_slice(plain.as_bytes())) {
             return Err(self.failure(ReasonCode::NotAuthorized));
@@ -82,20 +102,32 @@ impl Connection {
         }
         let shared = shared.is_some();
         let consumer = self.session.consumer.clone();
-        let old = consumer.subscription(&filter);
+        let mut old = consumer.subscription(&filter);
+        if old.as_ref().is_some_and(|old| replay.is_some() || old.replays) {
+            // A replay begins anew each time it is asked for.
+            self.broker.hub.unsubscribe(&consumer, &filter);
+            old = None;
+        }
         if old.is_none() && consumer.subscription_count() >= self.broker.config.limits.max_subscriptions {
+            return Err(self.failure(ReasonCode::QuotaExceeded));
+        }
+        if replay.is_some() && consumer.replays() >= self.broker.config.limits.max_replays {
             return Err(self.failure(ReasonCode::QuotaExceeded));
         }
         let new = old.is_none();
         // Replacing a subscription loses nothing: it goes on where the old one began.
         let starts = match old {
             Some(old) => old.starts.clone(),
-            None => self.broker.hub.starts(&plain).await.map_err(|error| {
+            None => self.broker.hub.starts(&plain, replay).await.map_err(|error| {
                 tracing::warn!(client = %self.name(), %error, "cannot subscribe");
                 self.failure(ReasonCode::ImplementationSpecificError)
             })?,
         };
-        let max_qos = QoS::from_u8(self.listener.config.max_qos).unwrap_or_default();
+        let mut max_qos = QoS::from_u8(self.listener.config.max_qos).unwrap_or_default();
+        if replay.is_some() {
+            // After a kill some of it comes again.
+            max_qos = max_qos.min(QoS::AtLeastOnce);
+        }
         let subscription = Arc::new(Subscription {
             filter: plain,
             qos: asked.qos.min(max_qos),
@@ -103,7 +135,8 @@ impl Connection {
             retain_as_published: asked.retain_as_published || self.is_bridge,
             retain_handling: asked.retain_handling as u8,
             id,
-            shared,
+            shared: shared || replay.is_some(),
+            replays: replay.is_some(),
             starts,
         });
         let persistent = self.session.is_persistent();

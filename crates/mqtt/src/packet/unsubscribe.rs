@@ -3,6 +3,7 @@
 use mqtt_codec::topic::SharedFilter;
 use mqtt_codec::{Packet, ReasonCode, UnsubAck, Unsubscribe};
 
+use super::replay::Replay;
 use crate::net::{Close, Connection};
 
 impl Connection {
@@ -13,9 +14,11 @@ impl Connection {
         let mut reasons = Vec::with_capacity(u.filters.len());
         for filter in &u.filters {
             let mount = self.listener.config.mount_point.as_deref().unwrap_or_default();
-            let filter = match SharedFilter::parse(filter).filter(|_| self.version.is_v5()) {
-                Some(s) => format!("$share/{}/{mount}{}", s.group, s.filter),
-                None => format!("{mount}{filter}"),
+            let shared = SharedFilter::parse(filter).filter(|_| self.version.is_v5());
+            let filter = match (shared, Replay::parse(filter)) {
+                (Some(s), _) => format!("$share/{}/{mount}{}", s.group, s.filter),
+                (None, Some(replay)) => replay.key(mount),
+                (None, None) => format!("{mount}{filter}"),
             };
             let gone = self.broker.hub.unsubscribe(&consumer, &filter);
             any |= gone;

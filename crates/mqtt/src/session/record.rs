@@ -41,6 +41,7 @@ pub(crate) struct StoredSubscription {
     pub(crate) no_local: bool,
     pub(crate) retain_as_published: bool,
     pub(crate) retain_handling: u8,
+    pub(crate) replays: bool,
     pub(crate) id: Option<u32>,
     pub(crate) starts: Vec<(Place, i64)>,
 }
@@ -171,7 +172,8 @@ impl Base {
             let options = s.qos.as_u8()
                 | u8::from(s.no_local) << 2
                 | u8::from(s.retain_as_published) << 3
-                | s.retain_handling << 4;
+                | s.retain_handling << 4
+                | u8::from(s.replays) << 6;
             out.put_u8(options);
             put_option(out, s.id.as_ref(), |out, id| out.put_u32(*id));
             put_places(out, &s.starts);
@@ -195,7 +197,8 @@ impl Base {
                     qos: QoS::from_u8(options & 0b11)?,
                     no_local: options & 0b100 != 0,
                     retain_as_published: options & 0b1000 != 0,
-                    retain_handling: options >> 4,
+                    retain_handling: (options >> 4) & 0b11,
+                    replays: options & 0b100_0000 != 0,
                     id: r.option(Input::u32)?,
                     starts: r.places()?,
                 })
@@ -465,6 +468,7 @@ mod tests {
                 no_local: true,
                 retain_as_published: true,
                 retain_handling: 2,
+                replays: true,
                 id: Some(99),
                 starts: vec![(place(), 12)],
             }],

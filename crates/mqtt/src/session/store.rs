@@ -16,6 +16,7 @@ use super::{Entry, Origin, Session, State};
 use crate::deliver::{Consumer, Hub, Partition, QueueLimits, ShareGroup};
 use crate::error::MqttError;
 use crate::message::{Message, PartitionId, Position};
+use crate::packet::replay::Replay;
 use crate::subscriptions::Subscription;
 
 /// Compacted topic of sessions.
@@ -84,6 +85,7 @@ impl SessionStore {
                 no_local: s.no_local,
                 retain_as_published: s.retain_as_published,
                 retain_handling: s.retain_handling,
+                replays: s.replays,
                 id: s.id,
                 starts: self.places(s.starts.iter().filter(|(partition, start)| {
                     // A start that the cursor has passed says nothing any more.
@@ -137,6 +139,11 @@ impl SessionStore {
         let mut parts = vec![self.base(session)];
         parts.extend(self.checkpoint(session));
         parts
+    }
+
+    /// Forgets the cursors of a share group.
+    pub(crate) fn end_group(&self, name: &str) -> Written {
+        self.write(&Bytes::copy_from_slice(name.as_bytes()), vec![(Key::Group, None)])
     }
 
     /// Writes the cursors of a share group.
@@ -357,7 +364,9 @@ fn restore(hub: &Arc<Hub>, limits: QueueLimits, client_id: Bytes, loaded: Loaded
     for s in base.subscriptions {
         let Ok(filter) = std::str::from_utf8(&s.filter) else { continue };
         let starts = s.starts.iter().filter_map(|(p, start)| Some((partition(p)?.id, *start))).collect();
-        let plain = mqtt_codec::topic::SharedFilter::parse(filter).map_or(filter, |shared| shared.filter);
+        let shared = mqtt_codec::topic::SharedFilter::parse(filter);
+        let replay = Replay::parse(filter).filter(|_| s.replays);
+        let plain = shared.map(|s| s.filter).or(replay.map(|r| r.filter)).unwrap_or(filter);
         let subscription = Subscription {
             filter: plain.into(),
             qos: s.qos,
@@ -365,7 +374,8 @@ fn restore(hub: &Arc<Hub>, limits: QueueLimits, client_id: Bytes, loaded: Loaded
             retain_as_published: s.retain_as_published,
             retain_handling: s.retain_handling,
             id: s.id,
-            shared: filter.starts_with("$share/"),
+            shared: filter.starts_with("$share/") || s.replays,
+            replays: s.replays,
             starts,
         };
         hub.restore(&consumer, filter, Arc::new(subscription));

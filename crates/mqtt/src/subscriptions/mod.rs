@@ -33,6 +33,8 @@ pub(crate) struct Subscription {
     pub(crate) id: Option<u32>,
     /// Part of a share group: messages come through the group, not to this consumer alone.
     pub(crate) shared: bool,
+    /// A replay: a share group with this consumer as its only member.
+    pub(crate) replays: bool,
     /// First offset that belongs to the subscription, for partitions that held records when it was made. A
     /// partition that is not listed belongs to it from its first record on.
     pub(crate) starts: Box<[(PartitionId, i64)]>,

@@ -53,6 +53,7 @@ async fn routes_and_keys() {
         key,
         partitions,
         ack: None,
+        retained: false,
     };
     let routes = vec![
         route("plant/+/press/#", "presses", RouteKey::Level(1), Some(3)),

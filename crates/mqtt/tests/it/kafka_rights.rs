@@ -128,6 +128,7 @@ async fn publishing_needs_write_and_making_a_topic_create() {
         key: RouteKey::Topic,
         partitions: None,
         ack: None,
+        retained: false,
     });
     let (broker, access) = start_with(config, listener()).await;
     let mut alice = broker.connect(login(V5, "alice", Some("alice"), Some("a"))).await;

@@ -5,6 +5,7 @@
 
 mod harness;
 mod kafka_rights;
+mod log_firsts;
 
 mod bridge;
 mod c01_connect;

@@ -21,6 +21,7 @@ const OWN: &[&str] = &[
     "mqtt.overflow.topic",
     "mqtt.sessions.max",
     "mqtt.subscriptions.max",
+    "mqtt.replays.max",
     "mqtt.retained.max",
     "mqtt.checkpoint.interval.ms",
     "mqtt.connect.timeout.ms",
@@ -28,7 +29,7 @@ const OWN: &[&str] = &[
     "mqtt.topic.levels.max",
     "mqtt.sessions.anonymous",
 ];
-/// `mqtt.route.NAME = FILTER -> TOPIC [key=topic|none|level:N] [partitions=N] [ack=fsync|memory]`
+/// `mqtt.route.NAME = FILTER -> TOPIC [key=topic|none|level:N] [partitions=N] [ack=fsync|memory] [retained=true]`
 const ROUTE: &str = "mqtt.route.";
 
 /// Whether a setting is one of our own.
@@ -245,6 +246,7 @@ fn set_own(config: &mut MqttConfig, setting: &Setting) -> Result<(), String> {
         "mqtt.overflow.topic" => config.auto_create.overflow_topic = value.to_string(),
         "mqtt.sessions.max" => config.limits.max_sessions = parse(value, "a count")?,
         "mqtt.subscriptions.max" => config.limits.max_subscriptions = parse(value, "a count")?,
+        "mqtt.replays.max" => config.limits.max_replays = parse(value, "a count")?,
         "mqtt.retained.max" => config.limits.max_retained = parse(value, "a count")?,
         "mqtt.checkpoint.interval.ms" => {
             config.checkpoint_interval = Duration::from_millis(parse(value, "milliseconds")?)
@@ -263,9 +265,10 @@ fn set_own(config: &mut MqttConfig, setting: &Setting) -> Result<(), String> {
     Ok(())
 }
 
-/// `FILTER -> TOPIC [key=topic|none|level:N] [partitions=N] [ack=fsync|memory]`
+/// `FILTER -> TOPIC [key=topic|none|level:N] [partitions=N] [ack=fsync|memory] [retained=true]`
 fn route(text: &str) -> Result<RouteConfig, String> {
-    let form = "expected FILTER -> TOPIC [key=topic|none|level:N] [partitions=N] [ack=fsync|memory]";
+    let form =
+        "expected FILTER -> TOPIC [key=topic|none|level:N] [partitions=N] [ack=fsync|memory] [retained=true]";
     let (filter, rest) = text.split_once("->").ok_or(form)?;
     let mut words = rest.split_whitespace();
     let topic = words.next().ok_or(form)?.to_string();
@@ -275,6 +278,7 @@ fn route(text: &str) -> Result<RouteConfig, String> {
         key: RouteKey::Topic,
         partitions: None,
         ack: None,
+        retained: false,
     };
     for word in words {
         match word.split_once('=') {
@@ -285,6 +289,7 @@ fn route(text: &str) -> Result<RouteConfig, String> {
             }
             Some(("partitions", n)) => route.partitions = Some(positive(n)?),
             Some(("ack", level)) => route.ack = Some(ack(level)?),
+            Some(("retained", text)) => route.retained = boolean(text)?,
             _ => return Err(format!("{word}: {form}")),
         }
     }
