@@ -30,6 +30,10 @@ pub struct MqttConfig {
     pub upgrade_outgoing_qos: bool,
     /// `message_size_limit`: largest payload accepted, bytes; larger ones are refused one by one. `None` = any.
     pub message_size_limit: Option<usize>,
+    /// What CONNACK says to clients that ask for response information; `%c` stands for the client id. `None` = nothing.
+    pub response_information: Option<String>,
+    /// Another server for clients that are not served here.
+    pub redirect: Option<Redirect>,
     /// How often cursors of QoS 1 sessions reach the log at the latest.
     pub checkpoint_interval: Duration,
     /// How long `shutdown` lets connections finish before it drops them.
@@ -48,10 +52,21 @@ impl Default for MqttConfig {
             internal_partitions: 4,
             upgrade_outgoing_qos: false,
             message_size_limit: None,
+            response_information: None,
+            redirect: None,
             checkpoint_interval: Duration::from_millis(500),
             shutdown_grace: Duration::from_secs(2),
         }
     }
+}
+
+/// Where clients are sent that are not served here: version 5 clients when there are too many, or when the server stops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// The server reference they are told, e.g. `other.example.org:1883`.
+    pub reference: String,
+    /// All clients are sent there for good.
+    pub moved: bool,
 }
 
 /// One listening socket and the rules that hold for clients that come through it.
@@ -206,6 +221,8 @@ pub struct Limits {
     pub max_subscriptions: usize,
     /// Replays of one session at one time; past it SUBSCRIBE answers "quota exceeded".
     pub max_replays: usize,
+    /// Topic aliases that the server gives to a v5 client, as far as that takes them.
+    pub max_outgoing_aliases: u16,
     /// Levels of a topic name or filter.
     pub max_topic_levels: usize,
     /// Retained messages kept; past it a new one is refused with "quota exceeded".
@@ -232,6 +249,7 @@ impl Default for Limits {
             anonymous_sessions: true,
             max_subscriptions: 100_000,
             max_replays: 16,
+            max_outgoing_aliases: 16,
             max_topic_levels: 200,
             max_retained: 1_000_000,
             retain_available: true,

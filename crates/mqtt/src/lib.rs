@@ -43,7 +43,8 @@ pub use auth::{
     ScramSecret, Verdict,
 };
 pub use config::{
-    AckLevel, AutoCreate, Limits, ListenAddress, ListenerConfig, MqttConfig, RouteConfig, RouteKey, Transport,
+    AckLevel, AutoCreate, Limits, ListenAddress, ListenerConfig, MqttConfig, Redirect, RouteConfig, RouteKey,
+    Transport,
 };
 pub use error::MqttError;
 pub use net::websocket;

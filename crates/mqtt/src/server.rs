@@ -167,6 +167,10 @@ impl MqttHandle {
         if self.connections() > 0 {
             tracing::warn!(connections = self.connections(), "stopping before all connections have ended");
         }
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(100));
+        if tokio::time::timeout(left, self.broker.save_shares()).await.is_err() {
+            tracing::warn!("stopping before the cursors of share groups are saved");
+        }
     }
 
     fn kick_all(&self) {

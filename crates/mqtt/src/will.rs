@@ -173,6 +173,15 @@ impl Broker {
         }
     }
 
+    /// Writes the cursors of all share groups that outlive a stop.
+    pub(crate) async fn save_shares(&self) {
+        for group in self.hub.shares().iter().filter(|g| g.is_persistent()) {
+            if let Err(error) = self.store.write_group(group).await {
+                tracing::warn!(group = %group.name, %error, "cannot save the cursors of a share group");
+            }
+        }
+    }
+
     /// Serves alarms for ever.
     pub(crate) async fn run_timers(self: Arc<Self>) {
         loop {

@@ -17,6 +17,7 @@ use mqtt_codec::{
 };
 
 use super::alarm::Alarm;
+use super::aliases::{Alias, Aliases};
 use super::establish::{Guest, Identity};
 use super::gathered::{Gathered, Sent, settle_published};
 use super::listener::Listener;
@@ -105,7 +106,7 @@ pub(crate) enum Step {
     /// Publishes that were gathered are in the log, or not.
     AllPublished { partition: Arc<Partition>, publishes: Vec<Sent>, results: Vec<Result<i64, DoorError>> },
     /// A publish was not accepted.
-    Refused { id: Option<PacketId>, qos: QoS, reason: ReasonCode },
+    Refused { id: Option<PacketId>, qos: QoS, reason: ReasonCode, why: &'static str },
     /// The release of an inbound QoS 2 publish is in the log, or not.
     Released { id: PacketId, result: Result<(), DoorError> },
     /// PUBREL for something unknown.
@@ -124,6 +125,8 @@ pub(crate) struct Connection {
     pub(crate) version: ProtocolVersion,
     /// Topic aliases set by the client.
     pub(crate) aliases: Vec<Bytes>,
+    /// Topic aliases set by us.
+    outgoing_aliases: Aliases,
     /// QoS 1 and 2 publishes received and not answered to their end.
     pub(crate) receiving: usize,
     /// What we told the client about `receiving`.
@@ -192,8 +195,12 @@ pub(super) async fn serve(
     };
     let Packet::Connect(packet) = packet else { return };
     let (version, is_bridge) = (packet.version, packet.bridge);
+    let tells = connect::Tells::of(&packet);
     let mut reauthentication = None;
     let entered = match packet.properties.authentication_method.clone() {
+        _ if guest.is_beyond => {
+            Err(connect::Refused::new(ReasonCode::UseAnotherServer, "too many connections"))
+        }
         None => connect::enter(&broker, &listener, *packet, &guest).await,
         Some(method) => {
             let mut step = ReadStep {
@@ -226,7 +233,8 @@ pub(super) async fn serve(
         Err(refused) => {
             tracing::info!(%peer, reason = %refused.reason, why = refused.why, "connection refused");
             let mut out = OutBuf::default();
-            if Packet::ConnAck(Box::new(refused.connack())).encode(version, out.encode_to()).is_ok() {
+            let connack = refused.connack(&broker, tells);
+            if Packet::ConnAck(Box::new(connack)).encode(version, out.encode_to()).is_ok() {
                 farewell(&mut out, &mut stream).await;
             }
             return;
@@ -245,7 +253,6 @@ pub(super) async fn serve(
         receive_maximum,
         window,
         packet_size_max,
-        tells,
         login,
     } = entered;
     let receiving = session.inbound.len();
@@ -256,6 +263,7 @@ pub(super) async fn serve(
         session,
         version,
         aliases: Vec::new(),
+        outgoing_aliases: Aliases::new(tells.aliases.min(broker.config.limits.max_outgoing_aliases)),
         receiving,
         receive_maximum,
         keep_alive,
@@ -602,7 +610,7 @@ impl Connection {
                 let at = result.as_ref().map(|at| at.as_ref().map(|(p, offset)| (&**p, *offset)));
                 self.published(sent, at.map_err(Clone::clone))
             }
-            Step::Refused { id, qos, reason } => self.refused(id, qos, reason),
+            Step::Refused { id, qos, reason, why } => self.refused(id, qos, reason, why),
             Step::Released { id, result } => match result {
                 Ok(()) => {
                     self.session.inbound.released(id);
@@ -677,7 +685,7 @@ impl Connection {
             self.forget_refused(id, qos);
             return Err(Close::Error(reason, format!("a message was not accepted: {error}")));
         }
-        self.refused(Some(id), qos, reason)
+        self.refused(Some(id), qos, reason, &error.to_string())
     }
 
     fn forget_refused(&mut self, id: PacketId, qos: QoS) {
@@ -687,7 +695,13 @@ impl Connection {
         }
     }
 
-    fn refused(&mut self, id: Option<PacketId>, qos: QoS, reason: ReasonCode) -> Result<(), Close> {
+    fn refused(
+        &mut self,
+        id: Option<PacketId>,
+        qos: QoS,
+        reason: ReasonCode,
+        why: &str,
+    ) -> Result<(), Close> {
         Stats::add(&self.broker.stats.publish_dropped, 1);
         let Some(id) = id else { return Ok(()) };
         if self.version.is_v5() || qos == QoS::AtLeastOnce {
@@ -697,7 +711,8 @@ impl Connection {
             self.session.inbound.stored(id, true);
         }
         let packet = if qos == QoS::ExactlyOnce { PacketType::PubRec } else { PacketType::PubAck };
-        self.send_ack(packet, id, reason);
+        let reason_string = self.tells.reasons.then(|| why.to_owned());
+        self.send_ack_with(packet, id, reason, AckProperties { reason_string, ..AckProperties::default() });
         Ok(())
     }
 
@@ -826,12 +841,14 @@ impl Connection {
 
     fn head_len(&self, d: &Delivery) -> Option<usize> {
         let p = &d.message.publication;
-        let extra = extra_properties(&d.subscription_ids, p.expiry_s);
+        let topic = self.unmounted(d.message.topic());
+        let alias = self.outgoing_aliases.of(topic.as_bytes());
+        let extra = extra_properties(&d.subscription_ids, p.expiry_s, alias);
         let head = PublishHead {
             dup: false,
             qos: d.qos,
             retain: d.retain,
-            topic: self.unmounted(d.message.topic()),
+            topic: if matches!(alias, Alias::Known(_)) { "" } else { topic },
             packet_id: (d.qos != QoS::AtMostOnce).then_some(PacketId::MIN),
             properties: p.properties.properties(),
             extra: &extra,
@@ -840,8 +857,7 @@ impl Connection {
     }
 
     fn unmounted<'t>(&self, topic: &'t str) -> &'t str {
-        let mount = self.listener.config.mount_point.as_deref();
-        mount.and_then(|m| topic.strip_prefix(m)).filter(|t| !t.is_empty()).unwrap_or(topic)
+        unmounted(&self.listener, topic)
     }
 
     /// Writes PUBLISH. One that cannot be sent (expired, too large) is left out and counts as delivered.
@@ -851,13 +867,16 @@ impl Connection {
         let left = message.life_left(now_ms());
         // What was sent before is sent again even when it has expired since: the exchange has to end.
         let expiry = left.unwrap_or(dup.then_some(0));
+        let mount = self.listener.clone();
+        let topic = unmounted(&mount, message.topic());
+        let alias = self.outgoing_aliases.of(topic.as_bytes());
         let fits = {
-            let extra = extra_properties(&origin.subscription_ids, expiry);
+            let extra = extra_properties(&origin.subscription_ids, expiry, alias);
             let head = PublishHead {
                 dup,
                 qos: if id.is_some() { origin.qos } else { QoS::AtMostOnce },
                 retain: origin.retain,
-                topic: self.unmounted(message.topic()),
+                topic: if matches!(alias, Alias::Known(_)) { "" } else { topic },
                 packet_id: id,
                 properties: p.properties.properties(),
                 extra: &extra,
@@ -875,6 +894,7 @@ impl Connection {
             }
             return;
         }
+        self.outgoing_aliases.sent(topic.as_bytes(), alias);
         self.output.put_payload(&p.payload);
         Stats::add(&self.broker.stats.packets_sent, 1);
         Stats::add(&self.broker.stats.publish_sent, 1);
@@ -938,6 +958,17 @@ impl Connection {
         Some(l)
     }
 
+    fn send_disconnect(&mut self, reason: ReasonCode, why: String) {
+        let mut packet = Disconnect::new(reason);
+        if let (ReasonCode::ServerShuttingDown, Some(other)) = (reason, &self.broker.config.redirect) {
+            packet.reason = ReasonCode::UseAnotherServer;
+            packet.properties.server_reference = Some(other.reference.clone());
+        }
+        let fits = 12 + why.len() <= self.packet_size_max;
+        packet.properties.reason_string = Some(why).filter(|_| self.tells.reasons && fits);
+        self.send(&Packet::Disconnect(packet));
+    }
+
     /// Says goodbye, closes the socket, waits for what is under way and puts the session back.
     async fn end(mut self, close: Close, seat: &Arc<Seat>) {
         self.flush();
@@ -956,9 +987,9 @@ impl Connection {
                 tracing::info!(client = %self.name(), peer = %self.peer, %reason, why, "client closed");
             }
         }
-        if let Close::Error(reason, _) = close {
+        if let Close::Error(reason, why) = close {
             if self.version.is_v5() && reason.allowed_in(PacketType::Disconnect) {
-                self.send(&Packet::Disconnect(Disconnect::new(reason)));
+                self.send_disconnect(reason, why);
             }
             farewell(&mut self.output, &mut self.stream).await;
         } else {
@@ -1012,7 +1043,14 @@ fn ack_bytes_max(properties: &AckProperties) -> usize {
     12 + reason + users.sum::<usize>()
 }
 
-fn extra_properties(subscription_ids: &[u32], expiry: Option<u32>) -> Vec<Property<'static>> {
+/// A topic as the clients of a listener know it.
+fn unmounted<'t>(listener: &Listener, topic: &'t str) -> &'t str {
+    let mount = listener.config.mount_point.as_deref();
+    mount.and_then(|m| topic.strip_prefix(m)).filter(|t| !t.is_empty()).unwrap_or(topic)
+}
+
+fn extra_properties(subscription_ids: &[u32], expiry: Option<u32>, alias: Alias) -> Vec<Property<'static>> {
     let ids = subscription_ids.iter().map(|id| Property::SubscriptionIdentifier(*id));
-    ids.chain(expiry.map(Property::MessageExpiryInterval)).collect()
+    let alias = alias.number().map(Property::TopicAlias);
+    ids.chain(expiry.map(Property::MessageExpiryInterval)).chain(alias).collect()
 }

@@ -29,6 +29,8 @@ pub(crate) struct Guest {
     pub(crate) peer: SocketAddr,
     /// Until when a CONNECT must be there.
     pub(crate) deadline: Instant,
+    /// There are too many already: it is told of another server.
+    pub(crate) is_beyond: bool,
     /// The user name that the client's certificate stands for.
     pub(crate) identity: Identity,
     pub(super) listener: Arc<Listener>,

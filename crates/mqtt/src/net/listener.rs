@@ -29,6 +29,9 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// Connections the system keeps for us until we accept them.
 const BACKLOG: i32 = 4096;
 
+/// Clients beyond the limit that are told of another server at one time.
+const REDIRECTED: usize = 64;
+
 /// One listening socket.
 pub(crate) struct Listener {
     /// Its rules.
@@ -199,8 +202,14 @@ impl Listener {
             let now = Instant::now();
             let deadline = now + limits.connect_timeout;
             let (listener, all) = (self.clone(), all.clone());
-            let mut guest = Guest { peer, deadline, identity: Identity::NotAsked, listener, all };
-            if total > limits.max_connections || self.config.max_connections.is_some_and(|max| here > max) {
+            let max = self.config.max_connections.unwrap_or(usize::MAX);
+            let is_beyond = total > limits.max_connections || here > max;
+            let identity = Identity::NotAsked;
+            let mut guest = Guest { peer, deadline, is_beyond, identity, listener, all };
+            let room = if broker.config.redirect.is_some() { REDIRECTED } else { 0 };
+            if is_beyond
+                && (total > limits.max_connections.saturating_add(room) || here > max.saturating_add(room))
+            {
                 tracing::info!(%peer, "connection refused: too many connections");
                 continue;
             }

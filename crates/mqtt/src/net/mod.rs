@@ -1,6 +1,7 @@
 //! Sockets: listeners, what lies between a socket and MQTT, connections, output.
 
 mod alarm;
+mod aliases;
 mod connection;
 mod establish;
 mod gathered;

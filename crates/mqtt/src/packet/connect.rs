@@ -35,7 +35,6 @@ pub(crate) struct Entered {
     /// QoS 1 and 2 publishes the client takes at once.
     pub(crate) window: usize,
     pub(crate) packet_size_max: usize,
-    pub(crate) tells: Tells,
     pub(crate) login: Arc<Login>,
 }
 
@@ -47,15 +46,24 @@ pub(crate) const POSITION: &str = "mqtt.position";
 pub(crate) struct Tells {
     /// Reason strings and user properties in acknowledgements.
     pub(crate) problems: bool,
+    /// Reason strings: asked for in so many words.
+    pub(crate) reasons: bool,
     /// Where a publish stands in the log.
     pub(crate) position: bool,
+    /// Topics as numbers up to this.
+    pub(crate) aliases: u16,
 }
 
 impl Tells {
-    fn of(packet: &Connect) -> Self {
+    pub(crate) fn of(packet: &Connect) -> Self {
         let p = &packet.properties;
         let asks = p.user_properties.iter().any(|u| u.name == POSITION && u.value == "1");
-        Self { problems: p.request_problem_information != Some(false), position: asks }
+        Self {
+            problems: p.request_problem_information != Some(false),
+            reasons: p.request_problem_information == Some(true),
+            position: asks,
+            aliases: p.topic_alias_maximum.unwrap_or(0),
+        }
     }
 }
 
@@ -72,8 +80,14 @@ impl Refused {
     }
 
     /// The packet that says so.
-    pub(crate) fn connack(&self) -> ConnAck {
-        ConnAck::new(self.reason)
+    pub(crate) fn connack(&self, broker: &Broker, tells: Tells) -> ConnAck {
+        let mut connack = ConnAck::new(self.reason);
+        if matches!(self.reason, ReasonCode::UseAnotherServer | ReasonCode::ServerMoved) {
+            let redirect = broker.config.redirect.as_ref();
+            connack.properties.server_reference = redirect.map(|r| r.reference.clone());
+        }
+        connack.properties.reason_string = tells.reasons.then(|| self.why.to_owned());
+        connack
     }
 }
 
@@ -111,6 +125,9 @@ pub(crate) async fn enter(
     let rules = &listener.config;
     let limits = &broker.config.limits;
     let version = packet.version;
+    if broker.config.redirect.as_ref().is_some_and(|r| r.moved) {
+        return Err(Refused::new(ReasonCode::ServerMoved, "the server has moved"));
+    }
     let (client_id, assigned) = client_id(listener, &packet)?;
     let security = listener.security.load_full();
     if security.client_id_prefixes.as_ref().is_some_and(|p| !client_id.starts_with(p.as_str())) {
@@ -189,6 +206,12 @@ pub(crate) async fn enter(
             maximum_qos: QoS::from_u8(rules.max_qos).filter(|q| *q != QoS::ExactlyOnce),
             session_expiry_interval: (session.expiry_s != asked_expiry).then_some(session.expiry_s),
             user_properties: position.into_iter().collect(),
+            response_information: broker
+                .config
+                .response_information
+                .as_ref()
+                .filter(|_| packet.properties.request_response_information == Some(true))
+                .map(|text| text.replace("%c", &client_id)),
             ..ConnAckProperties::default()
         },
     };
@@ -206,7 +229,6 @@ pub(crate) async fn enter(
         receive_maximum,
         window: usize::from(client_window.min(limits.max_inflight_messages)),
         packet_size_max: packet.properties.maximum_packet_size.map_or(usize::MAX, |n| n as usize),
-        tells,
         login,
     })
 }

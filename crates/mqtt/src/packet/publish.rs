@@ -15,6 +15,8 @@ use crate::session::Step2;
 use crate::session::store::SessionStore;
 use crate::stats::Stats;
 
+const NO_RIGHT: &str = "no right to publish to this topic";
+
 impl Connection {
     pub(super) async fn handle_publish(&mut self, p: Publish) -> Result<(), Close> {
         Stats::add(&self.broker.stats.publish_received, 1);
@@ -56,8 +58,8 @@ impl Connection {
             self.publish_bridge_state(p, topic);
             return Ok(());
         }
-        if let Some(reason) = self.refusal(&p, &topic) {
-            self.later(std::future::ready(Step::Refused { id: p.packet_id, qos: p.qos, reason }));
+        if let Some((reason, why)) = self.refusal(&p, &topic) {
+            self.later_refused(p.packet_id, p.qos, reason, why);
             return Ok(());
         }
         self.store(p, topic).await
@@ -94,15 +96,15 @@ impl Connection {
     }
 
     /// Why a publish that breaks no rule of the protocol is not accepted.
-    fn refusal(&mut self, p: &Publish, topic: &Bytes) -> Option<ReasonCode> {
+    fn refusal(&mut self, p: &Publish, topic: &Bytes) -> Option<(ReasonCode, &'static str)> {
         if !self.rights.allow(Access::Write, topic) {
-            return Some(ReasonCode::NotAuthorized);
+            return Some((ReasonCode::NotAuthorized, NO_RIGHT));
         }
         if topic.starts_with(b"$") {
-            return Some(ReasonCode::NotAuthorized);
+            return Some((ReasonCode::NotAuthorized, "topics that begin with $ are the server's own"));
         }
         if self.broker.config.message_size_limit.is_some_and(|max| p.payload.len() > max) {
-            return Some(ReasonCode::PacketTooLarge);
+            return Some((ReasonCode::PacketTooLarge, "the payload is over message_size_limit"));
         }
         None
     }
@@ -147,8 +149,7 @@ impl Connection {
         let to = match located {
             Ok(to) => to,
             Err(DoorError::Unauthorized(_)) => {
-                let reason = ReasonCode::NotAuthorized;
-                self.later(std::future::ready(Step::Refused { id: p.packet_id, qos: p.qos, reason }));
+                self.later_refused(p.packet_id, p.qos, ReasonCode::NotAuthorized, NO_RIGHT);
                 return Ok(());
             }
             Err(error) => {
@@ -159,8 +160,7 @@ impl Connection {
         if let Some(kafka) = &mut self.rights.kafka
             && !kafka.may_write(&to.partition.name.topic)
         {
-            let reason = ReasonCode::NotAuthorized;
-            self.later(std::future::ready(Step::Refused { id: p.packet_id, qos: p.qos, reason }));
+            self.later_refused(p.packet_id, p.qos, ReasonCode::NotAuthorized, NO_RIGHT);
             return Ok(());
         }
         let publication = Publication {
@@ -173,8 +173,8 @@ impl Connection {
             topic,
         };
         if to.retains(&publication) && !self.broker.may_retain(&publication) {
-            let reason = ReasonCode::QuotaExceeded;
-            self.later(std::future::ready(Step::Refused { id: p.packet_id, qos: p.qos, reason }));
+            let why = "there are as many retained messages as may be";
+            self.later_refused(p.packet_id, p.qos, ReasonCode::QuotaExceeded, why);
             return Ok(());
         }
         let matched = !self.version.is_v5()
@@ -212,6 +212,10 @@ impl Connection {
         let Some(kafka) = &mut self.rights.kafka else { return true };
         let target = self.broker.hub.routes.target(topic);
         kafka.may_write(&target.topic) && (target.explicit || kafka.may_create(&target.topic))
+    }
+
+    fn later_refused(&mut self, id: Option<PacketId>, qos: QoS, reason: ReasonCode, why: &'static str) {
+        self.later(std::future::ready(Step::Refused { id, qos, reason, why }));
     }
 
     fn later_failed(&mut self, id: Option<PacketId>, qos: QoS, error: DoorError) {

@@ -29,6 +29,7 @@ impl Connection {
         }
         let mut reasons = Vec::with_capacity(s.subscriptions.len());
         let mut retained: Vec<Arc<Subscription>> = Vec::new();
+        let mut refused: Option<String> = None;
         for asked in &s.subscriptions {
             match self.subscribe(asked, id, start).await {
                 Ok((granted, new)) => {
@@ -43,7 +44,10 @@ impl Connection {
                         retained.push(granted);
                     }
                 }
-                Err(reason) => reasons.push(reason),
+                Err(reason) => {
+                    refused.get_or_insert_with(|| format!("{}: {}", asked.filter, reason.name()));
+                    reasons.push(reason);
+                }
             }
         }
         self.no_local = self.session.consumer.has_no_local();
@@ -55,7 +59,9 @@ impl Connection {
                 return Err(Close::storage(&error));
             }
         }
-        let ack = SubAck::new(s.packet_id, reasons);
+        let mut ack = SubAck::new(s.packet_id, reasons);
+        let fits = |why: &String| 16 + why.len() + ack.reasons.len() <= self.packet_size_max;
+        ack.properties.reason_string = refused.filter(|why| self.tells.reasons && fits(why));
         self.send(&Packet::SubAck(ack));
         for subscription in retained {
             let messages = self.broker.retained.matching(&subscription.filter);

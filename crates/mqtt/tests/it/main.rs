@@ -21,3 +21,4 @@ mod faults;
 mod restart;
 mod share;
 mod slow;
+mod version_5;

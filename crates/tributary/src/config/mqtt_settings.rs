@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use mqtt::{AckLevel, MqttConfig, RouteConfig, RouteKey, Transport};
+use mqtt::{AckLevel, MqttConfig, Redirect, RouteConfig, RouteKey, Transport};
 
 use super::mqtt_listeners::{self, ListenerDraft, SecurityDraft};
 use super::sources::{self, Setting};
@@ -22,6 +22,10 @@ const OWN: &[&str] = &[
     "mqtt.sessions.max",
     "mqtt.subscriptions.max",
     "mqtt.replays.max",
+    "mqtt.topic.alias.out.max",
+    "mqtt.response.information",
+    "mqtt.server.reference",
+    "mqtt.server.moved",
     "mqtt.retained.max",
     "mqtt.checkpoint.interval.ms",
     "mqtt.connect.timeout.ms",
@@ -211,6 +215,9 @@ fn finish(draft: &mut Draft, mut config: MqttConfig) -> Option<MqttConfig> {
         let outcome = set_own(&mut config, &setting);
         complain(draft, &setting, outcome);
     }
+    if config.redirect.as_ref().is_some_and(|r| r.reference.is_empty()) {
+        draft.problem("mqtt.server.moved", "mqtt.server.reference says where to".to_owned());
+    }
     let prefixes =
         draft.mosquitto.iter().rev().find(|s| s.key == "clientid_prefixes").map(|s| s.value.clone());
     config.listeners.iter_mut().for_each(|l| l.client_id_prefixes.clone_from(&prefixes));
@@ -246,6 +253,19 @@ fn set_own(config: &mut MqttConfig, setting: &Setting) -> Result<(), String> {
         "mqtt.overflow.topic" => config.auto_create.overflow_topic = value.to_string(),
         "mqtt.sessions.max" => config.limits.max_sessions = parse(value, "a count")?,
         "mqtt.subscriptions.max" => config.limits.max_subscriptions = parse(value, "a count")?,
+        "mqtt.topic.alias.out.max" => {
+            config.limits.max_outgoing_aliases = parse(value, "a count, 0 to 65535")?;
+        }
+        "mqtt.response.information" => config.response_information = Some(value.to_owned()),
+        "mqtt.server.reference" => {
+            let moved = config.redirect.as_ref().is_some_and(|r| r.moved);
+            config.redirect = Some(Redirect { reference: value.to_owned(), moved });
+        }
+        "mqtt.server.moved" => {
+            let moved = boolean(value)?;
+            let reference = config.redirect.take().map(|r| r.reference).unwrap_or_default();
+            config.redirect = (moved || !reference.is_empty()).then_some(Redirect { reference, moved });
+        }
         "mqtt.replays.max" => config.limits.max_replays = parse(value, "a count")?,
         "mqtt.retained.max" => config.limits.max_retained = parse(value, "a count")?,
         "mqtt.checkpoint.interval.ms" => {
