@@ -267,6 +267,21 @@ pub trait Door: Send + Sync + 'static {
     /// Resolves a start position to an offset.
     fn offset_at(&self, of: &TopicPartition, at: StartAt) -> BoxFuture<'static, Result<i64, DoorError>>;
 
+    /// Says how far a group without members of its own has read, for `kafka-consumer-groups` to show. Whoever reads keeps
+    /// positions of its own; doors that have no groups do nothing.
+    fn commit_offsets(
+        &self,
+        _group: &str,
+        _offsets: Vec<(TopicPartition, i64)>,
+    ) -> BoxFuture<'static, Result<(), DoorError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Forgets what [`Door::commit_offsets`] said of a group.
+    fn forget_group(&self, _group: &str) -> BoxFuture<'static, Result<(), DoorError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Follows a partition from `at` on.
     fn tail(&self, of: &TopicPartition, at: StartAt) -> Box<dyn Tail>;
 }

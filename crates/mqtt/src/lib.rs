@@ -30,6 +30,7 @@ mod retained;
 mod route;
 mod server;
 mod session;
+mod shares;
 mod stats;
 mod subscriptions;
 mod sys;

@@ -241,6 +241,9 @@ impl Access for MemoryAccess {
     }
 }
 
+/// Offsets of a group.
+type Offsets = Vec<(TopicPartition, i64)>;
+
 /// A [`Door`] onto a [`Store`]. Dropping it and opening another one on the same store is a restart.
 #[derive(Clone, Debug)]
 pub struct MemoryDoor {
@@ -249,13 +252,25 @@ pub struct MemoryDoor {
     pub faults: Arc<Faults>,
     killed: watch::Sender<bool>,
     access: Option<Arc<MemoryAccess>>,
+    groups: Arc<Mutex<BTreeMap<String, Offsets>>>,
 }
 
 impl MemoryDoor {
     /// Opens a store.
     pub fn open(store: Arc<Store>) -> Self {
         let faults = Faults { appends_until_kill: AtomicI64::new(-1), ..Faults::default() };
-        Self { store, faults: Arc::new(faults), killed: watch::channel(false).0, access: None }
+        Self {
+            store,
+            faults: Arc::new(faults),
+            killed: watch::channel(false).0,
+            access: None,
+            groups: Arc::default(),
+        }
+    }
+
+    /// What was committed for a group.
+    pub fn committed(&self, group: &str) -> Option<Vec<(TopicPartition, i64)>> {
+        self.groups.lock().get(group).cloned()
     }
 
     /// The door with an authorizer behind it.
@@ -396,6 +411,20 @@ impl Door for MemoryDoor {
             }),
         };
         std::future::ready(result).boxed()
+    }
+
+    fn commit_offsets(
+        &self,
+        group: &str,
+        offsets: Vec<(TopicPartition, i64)>,
+    ) -> BoxFuture<'static, Result<(), DoorError>> {
+        self.groups.lock().insert(group.to_owned(), offsets);
+        std::future::ready(Ok(())).boxed()
+    }
+
+    fn forget_group(&self, group: &str) -> BoxFuture<'static, Result<(), DoorError>> {
+        self.groups.lock().remove(group);
+        std::future::ready(Ok(())).boxed()
     }
 
     fn tail(&self, of: &TopicPartition, at: StartAt) -> Box<dyn Tail> {

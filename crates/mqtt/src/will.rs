@@ -7,7 +7,6 @@ use client::door::{Record, TopicPartition};
 
 use crate::auth::{Login, Rights};
 use crate::broker::Broker;
-use crate::deliver::Cursor;
 use crate::message::now_ms;
 use crate::session::record::Key;
 use crate::session::store::SessionStore;
@@ -41,6 +40,7 @@ impl Broker {
         {
             session.will_due = now.checked_add(will_delay(will.delay_s, lifetime));
         }
+        session.outbound.hand_over_shared();
         if !session.is_persistent() {
             // Only its will is left of it.
             session.outbound.give_back_shared();
@@ -138,48 +138,6 @@ impl Broker {
         tracing::info!(client = %show(&session.client_id), "a will is not published: the right to has gone");
         let records = with();
         records.is_empty() || self.hub.door.append_atomic(records).await.is_ok()
-    }
-
-    /// Writes the cursors of share groups that moved, for ever.
-    pub(crate) async fn checkpoint_shares(self: Arc<Self>) {
-        let mut written: hashbrown::HashMap<Box<str>, Vec<Cursor>> = hashbrown::HashMap::new();
-        loop {
-            tokio::time::sleep(self.config.checkpoint_interval).await;
-            let groups = self.hub.shares();
-            let gone: Vec<_> =
-                written.keys().filter(|name| !groups.iter().any(|g| g.name == **name)).cloned().collect();
-            for name in gone {
-                match self.store.end_group(&name).await {
-                    Ok(()) => drop(written.remove(&name)),
-                    Err(error) => {
-                        tracing::warn!(group = %name, %error, "cannot forget the cursors of a share group")
-                    }
-                }
-            }
-            for group in groups.iter().filter(|g| g.is_persistent()) {
-                let cursors = group.cursors();
-                if written.get(&group.name) == Some(&cursors) {
-                    continue;
-                }
-                match self.store.write_group(group).await {
-                    Ok(()) => {
-                        written.insert(group.name.clone(), cursors);
-                    }
-                    Err(error) => {
-                        tracing::warn!(group = %group.name, %error, "cannot save the cursors of a share group")
-                    }
-                }
-            }
-        }
-    }
-
-    /// Writes the cursors of all share groups that outlive a stop.
-    pub(crate) async fn save_shares(&self) {
-        for group in self.hub.shares().iter().filter(|g| g.is_persistent()) {
-            if let Err(error) = self.store.write_group(group).await {
-                tracing::warn!(group = %group.name, %error, "cannot save the cursors of a share group");
-            }
-        }
     }
 
     /// Serves alarms for ever.

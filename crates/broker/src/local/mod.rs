@@ -2,6 +2,7 @@
 
 pub(crate) mod batcher;
 mod errors;
+mod groups;
 mod reader;
 
 use std::collections::BTreeMap;
@@ -183,6 +184,18 @@ impl Door for LocalDoor {
             Err(error) => refuse(error),
             Ok(partition) => async move { reader::offset_at(&partition, at).await }.boxed(),
         }
+    }
+
+    fn commit_offsets(
+        &self,
+        group: &str,
+        offsets: Vec<(TopicPartition, i64)>,
+    ) -> BoxFuture<'static, Result<(), DoorError>> {
+        groups::commit(Arc::clone(&self.node), group.to_owned(), offsets).boxed()
+    }
+
+    fn forget_group(&self, group: &str) -> BoxFuture<'static, Result<(), DoorError>> {
+        groups::forget(Arc::clone(&self.node), group.to_owned()).boxed()
     }
 
     fn tail(&self, of: &TopicPartition, at: StartAt) -> Box<dyn Tail> {

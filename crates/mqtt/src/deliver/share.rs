@@ -19,6 +19,8 @@ pub(crate) struct ShareGroup {
     pub(crate) name: Box<str>,
     /// The filter under which its members keep their subscription.
     pub(crate) filter: Box<str>,
+    /// It is a replay of one session's, not a group of several.
+    pub(crate) replays: bool,
     /// Its queue and cursors.
     pub(crate) consumer: Arc<Consumer>,
     members: Mutex<Members>,
@@ -58,6 +60,7 @@ impl ShareGroup {
         let group = Arc::new(Self {
             name,
             filter: filter.into(),
+            replays: consumer.replays,
             consumer,
             members: Mutex::default(),
             taken: Mutex::default(),
@@ -105,6 +108,11 @@ impl ShareGroup {
         drop(members);
         self.wake();
         empty
+    }
+
+    /// Whether some member is there to take messages.
+    pub(crate) fn is_attended(&self) -> bool {
+        self.members.lock().list.iter().any(|m| m.online)
     }
 
     /// Whether some member's session outlives its connection: then the group's cursors belong in the log.

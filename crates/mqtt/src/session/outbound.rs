@@ -139,31 +139,29 @@ impl Outbound {
 
     /// Takes out QoS 1 publishes that came from share groups: the session ends, and others shall get them.
     pub(crate) fn give_back_shared(&mut self) {
-        let mut by_group: Vec<(Arc<ShareGroup>, Vec<Delivery>)> = Vec::new();
-        for e in self.under_way.drain(..) {
-            let (Some(group), Some(message)) = (e.origin.share, e.origin.message) else { continue };
-            if e.origin.qos != QoS::AtLeastOnce {
-                // It may have arrived; the specification says that nobody else gets it.
-                if let Some(at) = message.position {
-                    group.done(at);
-                }
-                continue;
-            }
-            let d = Delivery {
-                qos: message.publication.qos,
-                retain: message.publication.retain,
-                message,
-                subscription_ids: Vec::new(),
-                from_retained: false,
-            };
-            match by_group.iter_mut().find(|(g, _)| Arc::ptr_eq(g, &group)) {
-                Some((_, list)) => list.push(d),
-                None => by_group.push((group, vec![d])),
+        let entries = std::mem::take(&mut self.under_way);
+        for e in &entries {
+            // One of QoS 2 may have arrived; the specification says that nobody else gets it.
+            if let (Some(group), Some(at), QoS::ExactlyOnce) =
+                (&e.origin.share, e.origin.position, e.origin.qos)
+            {
+                group.done(at);
             }
         }
-        for (group, list) in by_group {
-            group.give_back(list);
-        }
+        give_back(entries);
+    }
+
+    /// Gives QoS 1 publishes to other members of their groups, where there are any now: the connection is lost, and
+    /// nobody knows when the client is back.
+    pub(crate) fn hand_over_shared(&mut self) {
+        let leaves = |e: &Entry| {
+            e.origin.qos == QoS::AtLeastOnce
+                && e.origin.message.is_some()
+                && e.origin.share.as_ref().is_some_and(|group| group.is_attended())
+        };
+        let (leaving, staying) = std::mem::take(&mut self.under_way).into_iter().partition(leaves);
+        self.under_way = staying;
+        give_back(leaving);
     }
 
     /// Whether a slot is in use.
@@ -361,6 +359,28 @@ impl Outbound {
             .filter(|e| matches!(e.state, State::Storing | State::Published) && e.origin.message.is_none())
             .filter_map(|e| e.origin.position)
             .collect()
+    }
+}
+
+/// Gives QoS 1 publishes back to the share groups they came from, in their order.
+fn give_back(entries: VecDeque<Entry>) {
+    let mut by_group: Vec<(Arc<ShareGroup>, Vec<Delivery>)> = Vec::new();
+    for e in entries.into_iter().filter(|e| e.origin.qos == QoS::AtLeastOnce) {
+        let (Some(group), Some(message)) = (e.origin.share, e.origin.message) else { continue };
+        let d = Delivery {
+            qos: message.publication.qos,
+            retain: message.publication.retain,
+            message,
+            subscription_ids: Vec::new(),
+            from_retained: false,
+        };
+        match by_group.iter_mut().find(|(g, _)| Arc::ptr_eq(g, &group)) {
+            Some((_, list)) => list.push(d),
+            None => by_group.push((group, vec![d])),
+        }
+    }
+    for (group, list) in by_group {
+        group.give_back(list);
     }
 }
 

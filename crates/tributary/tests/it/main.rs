@@ -6,6 +6,7 @@
 mod documents;
 mod hostile;
 mod kill_loop;
+mod log_tools;
 mod mqtt_fleet;
 mod mqtt_security;
 mod one_authorizer;
