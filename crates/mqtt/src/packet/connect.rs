@@ -41,6 +41,9 @@ pub(crate) struct Entered {
 /// User property of CONNECT that asks for the place of each publish in the log, and of PUBACK and PUBREC that tells it.
 pub(crate) const POSITION: &str = "mqtt.position";
 
+/// A CONNACK takes no more than this beside a client id that it assigns and words that people configured.
+const CONNACK_BYTES_MAX: usize = 100;
+
 /// What a client wants to be told.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tells {
@@ -52,6 +55,8 @@ pub(crate) struct Tells {
     pub(crate) position: bool,
     /// Topics as numbers up to this.
     pub(crate) aliases: u16,
+    /// Packets up to this size, bytes.
+    pub(crate) packet_size_max: usize,
 }
 
 impl Tells {
@@ -63,6 +68,7 @@ impl Tells {
             reasons: p.request_problem_information == Some(true),
             position: asks,
             aliases: p.topic_alias_maximum.unwrap_or(0),
+            packet_size_max: p.maximum_packet_size.map_or(usize::MAX, |n| n as usize),
         }
     }
 }
@@ -86,7 +92,9 @@ impl Refused {
             let redirect = broker.config.redirect.as_ref();
             connack.properties.server_reference = redirect.map(|r| r.reference.clone());
         }
-        connack.properties.reason_string = tells.reasons.then(|| self.why.to_owned());
+        let reference = connack.properties.server_reference.as_ref().map_or(0, |r| 3 + r.len());
+        let fits = 16 + reference + self.why.len() <= tells.packet_size_max;
+        connack.properties.reason_string = (tells.reasons && fits).then(|| self.why.to_owned());
         connack
     }
 }
@@ -191,7 +199,8 @@ pub(crate) async fn enter(
         _ => packet.keep_alive,
     };
     let receive_maximum = limits.max_inflight_messages;
-    let position = tells.position.then(|| UserProperty::new(POSITION, "1"));
+    let fits = tells.packet_size_max >= CONNACK_BYTES_MAX + client_id.len();
+    let position = (tells.position && fits).then(|| UserProperty::new(POSITION, "1"));
     let connack = ConnAck {
         session_present: session_present && version != ProtocolVersion::V31,
         reason: ReasonCode::Success,
@@ -228,7 +237,7 @@ pub(crate) async fn enter(
         keep_alive: (keep_alive > 0).then(|| Duration::from_millis(u64::from(keep_alive) * 1500)),
         receive_maximum,
         window: usize::from(client_window.min(limits.max_inflight_messages)),
-        packet_size_max: packet.properties.maximum_packet_size.map_or(usize::MAX, |n| n as usize),
+        packet_size_max: tells.packet_size_max,
         login,
     })
 }

@@ -93,8 +93,20 @@ async fn reasons_in_words_come_to_those_who_ask_for_them() {
     let mut anonymous = clean(V5, "");
     anonymous.properties.request_problem_information = Some(true);
     anonymous.will = Some(will("a", "too large", 0));
-    let (_, connack) = broker.try_connect(anonymous).await;
+    let (_, connack) = broker.try_connect(anonymous.clone()).await;
     assert_eq!(connack.properties.reason_string.as_deref(), Some("will over message_size_limit"));
+    anonymous.properties.maximum_packet_size = Some(30);
+    let (_, connack) = broker.try_connect(anonymous).await;
+    assert_eq!(connack.properties.reason_string, None);
+    let mut small = clean(V5, "small");
+    small.properties.request_problem_information = Some(true);
+    small.properties.maximum_packet_size = Some(30);
+    let mut small = broker.connect(small).await;
+    let mut packet = publish("$x", "x", 1);
+    packet.packet_id = Some(small.id());
+    small.send(&Packet::Publish(packet)).await;
+    let Packet::PubAck(ack) = small.recv().await else { panic!("no PUBACK") };
+    assert_eq!((ack.reason, ack.properties.reason_string), (ReasonCode::NotAuthorized, None));
 }
 
 #[tokio::test]
