@@ -1,6 +1,7 @@
 //! What a handler knows about the request it handles.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub(crate) struct ListenerInfo {
 /// One connection, shared by its requests.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    /// Its number, no other one's.
+    pub(crate) id: u64,
     /// The address the client came by.
     pub(crate) local: SocketAddr,
     /// The client's address.
@@ -36,6 +39,22 @@ pub(crate) struct Connection {
     pub(crate) software: OnceLock<(String, String)>,
     /// Id under which the client tells its metrics, once it has one.
     pub(crate) telemetry: OnceLock<Uuid>,
+}
+
+impl Connection {
+    /// A new connection.
+    pub(crate) fn new(local: SocketAddr, peer: SocketAddr, listener: Arc<ListenerInfo>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            local,
+            peer,
+            listener,
+            mute: Mute::default(),
+            software: OnceLock::new(),
+            telemetry: OnceLock::new(),
+        }
+    }
 }
 
 /// A request's surroundings. Cheap to clone.

@@ -169,6 +169,7 @@ impl Drop for Dispatcher {
         if let Some(id) = self.connection.telemetry.get() {
             self.node.telemetry.forget(*id);
         }
+        self.node.shares.disconnected(&self.node, self.connection.id);
     }
 }
 

@@ -35,6 +35,8 @@ mod quota;
 mod replica;
 mod security;
 mod server;
+mod shares;
+mod state_topic;
 mod telemetry;
 mod txns;
 

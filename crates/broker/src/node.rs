@@ -17,6 +17,7 @@ use crate::metadata::{Metadata, State};
 use crate::producer_ids::ProducerIds;
 use crate::quota::QuotaManager;
 use crate::replica::Replicas;
+use crate::shares::{SHARE_STATE_TOPIC, Shares};
 use crate::telemetry::Telemetry;
 use crate::txns::{TRANSACTIONS_TOPIC, Transactions};
 
@@ -40,6 +41,8 @@ pub(crate) struct Node {
     pub(crate) groups: Groups,
     /// Transactions.
     pub(crate) transactions: Transactions,
+    /// Share groups' records.
+    pub(crate) shares: Shares,
     /// Who may do what.
     pub(crate) authorizer: Authorizer,
     /// Measures clients against their quotas.
@@ -90,6 +93,9 @@ impl Node {
         }
         if name == TRANSACTIONS_TOPIC {
             return self.transactions.ensure_topic(self).await;
+        }
+        if name == SHARE_STATE_TOPIC {
+            return self.shares.ensure_topic(self).await;
         }
         let new =
             NewTopic { name: name.to_owned(), partitions: -1, replication_factor: -1, ..NewTopic::default() };

@@ -35,9 +35,10 @@ use crate::net::connection::{self, ConnectionEnd, ConnectionLimits};
 use crate::net::stream::{Stream, TlsStream};
 use crate::node::{Advertised, Node, random_uuid};
 use crate::producer_ids::ProducerIds;
-use crate::quota::{Mute, QuotaManager};
+use crate::quota::QuotaManager;
 use crate::replica::{Events, Partition, Replicas};
 use crate::security::ListenerValues;
+use crate::shares::Shares;
 use crate::telemetry::Telemetry;
 use crate::txns::Transactions;
 
@@ -106,6 +107,7 @@ impl Broker {
         tasks.spawn(maintain(Arc::clone(&node), stopped.clone()));
         tasks.spawn(Groups::run(Arc::clone(&node), stopped.clone()));
         tasks.spawn(Transactions::run(Arc::clone(&node), stopped.clone()));
+        tasks.spawn(Shares::run(Arc::clone(&node), stopped.clone()));
         let serving = Serving::new(&node, stopped.clone());
         for (index, (socket, info)) in sockets.into_iter().zip(&bound).enumerate() {
             let security = node
@@ -200,6 +202,7 @@ fn open(config: BrokerConfig, storage: Arc<dyn Storage>) -> Result<Arc<Node>, Br
         metadata,
         groups: Groups::new(&properties),
         transactions: Transactions::new(&properties),
+        shares: Shares::new(&properties),
         authorizer: Authorizer::from_properties(&properties),
         quotas: QuotaManager::new(&properties),
         producer_ids: ProducerIds::default(),
@@ -453,14 +456,7 @@ impl Serving {
         if let Some(sasl) = &listener.security.sasl {
             limits.first_frame_bytes_max = sasl.receive_bytes_max;
         }
-        let connection = Connection {
-            peer,
-            local,
-            listener,
-            mute: Mute::default(),
-            software: OnceLock::new(),
-            telemetry: OnceLock::new(),
-        };
+        let connection = Connection::new(local, peer, listener);
         let dispatcher = Dispatcher::new(self.node, connection, principal);
         let serving = connection::serve(stream, peer, limits, self.budget, dispatcher, self.stop);
         match AssertUnwindSafe(serving).catch_unwind().await {

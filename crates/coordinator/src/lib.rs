@@ -1,5 +1,5 @@
-//! Group and transaction coordinators as pure state machines: events in; records to append, replies and deadlines out.
-//! (Transactions: [`txn`].)
+//! Group, transaction and share coordinators as pure state machines: events in; records to append, replies and deadlines
+//! out. (Transactions: [`txn`]; records of share groups: [`share`].)
 //!
 //! Duty: decide what Kafka's group coordinator decides. One [`GroupShard`] owns the groups of one partition of
 //! `__consumer_offsets`; its records are in Kafka's own format, so that Kafka's tools read them, and
@@ -38,6 +38,7 @@ mod records;
 mod reply;
 mod request;
 mod shard;
+pub mod share;
 mod timers;
 pub mod txn;
 

@@ -46,6 +46,21 @@ pub enum Response {
     ModernHeartbeat(HeartbeatAnswer),
     /// ConsumerGroupDescribe and ShareGroupDescribe.
     DescribeModern(Vec<DescribedModernGroup>),
+    /// Which share partitions of a share group have state.
+    ShareTopics(ShareTopics),
+}
+
+/// Which share partitions of a share group have state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShareTopics {
+    /// Outcome.
+    pub error: ErrorCode,
+    /// What went wrong.
+    pub message: Option<String>,
+    /// Epoch of the group.
+    pub epoch: i32,
+    /// As they were when asked.
+    pub topics: NamedAssignment,
 }
 
 /// Answer to ConsumerGroupHeartbeat or ShareGroupHeartbeat.
@@ -308,6 +323,7 @@ impl Response {
                     .map(|group| DescribedModernGroup::failed(group.group, error, None))
                     .collect(),
             ),
+            Self::ShareTopics(_) => Self::ShareTopics(ShareTopics::failed(error)),
             Self::Delete(mut groups) => {
                 for (_, outcome) in &mut groups {
                     *outcome = if *outcome == ErrorCode::None { error } else { *outcome };

@@ -6,7 +6,7 @@ use kafka_codec::{ErrorCode, Uuid};
 use crate::modern::Assignment;
 use crate::reply::{
     Committed, DescribedGroup, DescribedModernGroup, Fetched, HeartbeatAnswer, Joined, Left, Listed,
-    OffsetsDeleted, Response, Synced,
+    NamedAssignment, OffsetsDeleted, Response, ShareTopics, Synced,
 };
 use crate::txn::Producer;
 
@@ -44,6 +44,27 @@ pub enum Request {
     ShareHeartbeat(ShareHeartbeat),
     /// ShareGroupDescribe.
     ShareDescribe(Vec<String>),
+    /// Which share partitions of a group have state.
+    ShareTopics {
+        /// Group id.
+        group: String,
+        /// Refused when the group has members.
+        must_be_empty: bool,
+    },
+    /// Lists partitions whose state is about to be set (AlterShareGroupOffsets); the group must be without members.
+    ShareAdd {
+        /// Group id.
+        group: String,
+        /// Topics and partitions.
+        topics: NamedAssignment,
+    },
+    /// Takes topics whose state was deleted off the list (DeleteShareGroupOffsets).
+    ShareRemove {
+        /// Group id.
+        group: String,
+        /// Ids of the topics.
+        topics: Vec<Uuid>,
+    },
 }
 
 /// Settings of one consumer or share group: its own, or the broker's.
@@ -302,6 +323,9 @@ impl Request {
             Self::ConsumerDescribe(groups) | Self::ShareDescribe(groups) => Response::DescribeModern(
                 groups.iter().map(|group| DescribedModernGroup::failed(group.clone(), error, None)).collect(),
             ),
+            Self::ShareTopics { .. } | Self::ShareAdd { .. } | Self::ShareRemove { .. } => {
+                Response::ShareTopics(ShareTopics::failed(error))
+            }
             Self::Delete(groups) => {
                 Response::Delete(groups.iter().map(|group| (group.clone(), error)).collect())
             }

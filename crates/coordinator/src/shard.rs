@@ -254,6 +254,11 @@ impl GroupShard {
             Request::ConsumerDescribe(groups) => tables.describe_modern(id, groups, false, cx),
             Request::ShareHeartbeat(beat) => tables.share_heartbeat(id, beat, cx),
             Request::ShareDescribe(groups) => tables.describe_modern(id, groups, true, cx),
+            Request::ShareTopics { group, must_be_empty } => {
+                tables.share_topics(id, &group, must_be_empty, cx);
+            }
+            Request::ShareAdd { group, topics } => tables.share_add(id, &group, &topics, cx),
+            Request::ShareRemove { group, topics } => tables.share_remove(id, &group, &topics, cx),
         })
     }
 
@@ -264,7 +269,10 @@ impl GroupShard {
 
     /// Topics were deleted: their offsets go too.
     pub fn topics_deleted(&mut self, topics: &[String], now: Now) -> Output {
-        self.run(now, |tables, cx| tables.topics_deleted(topics, cx))
+        self.run(now, |tables, cx| {
+            tables.topics_deleted(topics, cx);
+            tables.share_topics_deleted(topics, cx);
+        })
     }
 
     /// When [`GroupShard::tick`] has something to do, on the monotonic clock.

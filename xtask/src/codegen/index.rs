@@ -172,7 +172,11 @@ pub fn metadata_records(schemas: &[Sourced]) -> Result<String> {
 }
 
 pub fn coordinator_records(schemas: &[Sourced], artifact: &str, prefix: &str) -> Result<String> {
-    let topic = if prefix == "Group" { "__consumer_offsets" } else { "__transaction_state" };
+    let topic = match prefix {
+        "Group" => "__consumer_offsets",
+        "Share" => "__share_group_state",
+        _ => "__transaction_state",
+    };
     let mut out = format!("{GENERATED}//! The records of `{topic}`.\n\nuse super::prelude::*;\n\n");
     let keys = of_kind(schemas, artifact, Kind::CoordinatorKey)?;
     let values = of_kind(schemas, artifact, Kind::CoordinatorValue)?;
@@ -253,6 +257,7 @@ pub fn module_list(schemas: &[Sourced]) -> Result<String> {
         mod api_key;
         pub mod group_records;
         pub mod metadata;
+        pub mod share_records;
         pub mod transaction_records;
         mod prelude {{
             pub(super) use std::ops::RangeInclusive;

@@ -24,11 +24,12 @@ pub const SERVER_VERSION: &str = "4.3.1";
 /// The page of all configurations.
 const CONFIGURATION: &str = "docs/configuration.md";
 
-const ARTIFACTS: [(&str, &str); 4] = [
+const ARTIFACTS: [(&str, &str); 5] = [
     ("kafka-clients", CLIENTS_VERSION),
     ("kafka-metadata", SERVER_VERSION),
     ("kafka-group-coordinator", SERVER_VERSION),
     ("kafka-transaction-coordinator", SERVER_VERSION),
+    ("kafka-share-coordinator", SERVER_VERSION),
 ];
 
 /// A schema and the artifact that holds it.
@@ -166,6 +167,10 @@ fn generate(schemas: &[Sourced]) -> Result<BTreeMap<String, String>> {
     files.insert(
         "transaction_records.rs".into(),
         index::coordinator_records(schemas, "kafka-transaction-coordinator", "Transaction")?,
+    );
+    files.insert(
+        "share_records.rs".into(),
+        index::coordinator_records(schemas, "kafka-share-coordinator", "Share")?,
     );
     files.insert("mod.rs".into(), index::module_list(schemas)?);
     Ok(files)

@@ -10,11 +10,12 @@ use crate::dispatch::framed;
 use crate::net::connection::Handling;
 
 /// Features: name, lowest and highest level this broker can run at, level it runs at. What Kafka has but this
-/// broker does not yet (share and streams groups) is at level 0, "not there".
+/// broker does not yet (streams groups) is at level 0, "not there".
 pub(super) const FEATURES: &[(&str, i16, i16, i16)] = &[
     ("group.version", 0, 1, 1),
     ("kraft.version", 0, 1, 1),
     ("metadata.version", 7, 30, 30),
+    ("share.version", 0, 1, 1),
     ("transaction.version", 0, 2, 2),
 ];
 

@@ -13,6 +13,14 @@ pub(crate) async fn handle(ctx: Context, request: DeleteGroupsRequest) -> Delete
 }
 
 async fn delete(ctx: &Context, group: String) -> DeletableGroupResult {
+    // First what it stores elsewhere: a group of the same name must not find it.
+    if let Err(error) = super::share_group_offsets::forget_group(ctx, &group).await {
+        return DeletableGroupResult {
+            group_id: group,
+            error_code: error.code(),
+            ..DeletableGroupResult::default()
+        };
+    }
     let asked = Request::Delete(vec![group.clone()]);
     let outcome = match ctx.node.groups.ask(&group, asked).await {
         Some(Response::Delete(groups)) => groups.first().map(|(_, error)| *error),

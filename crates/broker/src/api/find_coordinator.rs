@@ -1,18 +1,24 @@
-//! FindCoordinator (10), versions 0–6: who keeps a group or a transactional id. Their topics are made when first asked
-//! for.
+//! FindCoordinator (10), versions 0–6: who keeps a group, a transactional id or a share partition. Their topics are made
+//! when first asked for.
 
 use coordinator::ErrorCode;
+use coordinator::share::ShareKey;
 use kafka_codec::messages::find_coordinator_response::Coordinator;
 use kafka_codec::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 
 use crate::context::Context;
 use crate::groups::OFFSETS_TOPIC;
+use crate::shares::SHARE_STATE_TOPIC;
 use crate::txns::TRANSACTIONS_TOPIC;
 
-/// `key_type` of groups; 2 is share groups.
+/// `key_type` of groups.
 const GROUP: i8 = 0;
 /// `key_type` of transactional ids.
 const TRANSACTION: i8 = 1;
+/// `key_type` of share partitions: group, topic id and partition by colons.
+const SHARE: i8 = 2;
+/// First version with share partitions.
+const SHARE_FROM: i16 = 6;
 
 pub(crate) async fn handle(ctx: Context, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
     if ctx.version >= 4 {
@@ -43,20 +49,30 @@ async fn find(ctx: &Context, key_type: i8, key: String) -> Coordinator {
         error_message: Some(message),
         ..Coordinator::default()
     };
-    if !matches!(key_type, GROUP | TRANSACTION) {
+    if !matches!(key_type, GROUP | TRANSACTION | SHARE) || (key_type == SHARE && ctx.version < SHARE_FROM) {
         return failed(
             ErrorCode::InvalidRequest,
             format!("There is no coordinator of type {key_type} here."),
         );
     }
-    let topic = if key_type == GROUP { OFFSETS_TOPIC } else { TRANSACTIONS_TOPIC };
+    let share_key = ShareKey::parse(&key);
+    if key_type == SHARE && share_key.is_none() {
+        let code = ErrorCode::InvalidRequest;
+        return failed(code, code.message().to_owned());
+    }
+    let topic = match key_type {
+        GROUP => OFFSETS_TOPIC,
+        TRANSACTION => TRANSACTIONS_TOPIC,
+        _ => SHARE_STATE_TOPIC,
+    };
     if let Err(error) = ctx.node.ensure_topic(topic).await {
         tracing::warn!(%error, topic, "cannot create a coordinator's topic");
         return failed(ErrorCode::CoordinatorNotAvailable, error.to_string());
     }
     let checked = match key_type {
         GROUP => ctx.node.groups.check(&key),
-        _ => ctx.node.transactions.check(&key),
+        TRANSACTION => ctx.node.transactions.check(&key),
+        _ => share_key.map_or(Err(ErrorCode::InvalidRequest), |key| ctx.node.shares.check(&key)),
     };
     if let Err(error) = checked {
         return failed(error, error.message().to_owned());

@@ -52,6 +52,12 @@ pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
 pub(crate) mod push_telemetry;
 mod record_errors;
+pub(crate) mod share_acknowledge;
+pub(crate) mod share_fetch;
+pub(crate) mod share_group_describe;
+pub(crate) mod share_group_heartbeat;
+pub(crate) mod share_group_offsets;
+pub(crate) mod share_group_state;
 pub(crate) mod sync_group;
 pub(crate) mod txn_offset_commit;
 pub(crate) mod update_features;
@@ -129,6 +135,18 @@ const OFFERED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::GetTelemetrySubscriptions, 0, 0),
     (ApiKey::PushTelemetry, 0, 0),
     (ApiKey::DescribeTopicPartitions, 0, 0),
+    (ApiKey::ShareGroupHeartbeat, 1, 1),
+    (ApiKey::ShareGroupDescribe, 1, 1),
+    (ApiKey::ShareFetch, 1, 2),
+    (ApiKey::ShareAcknowledge, 1, 2),
+    (ApiKey::InitializeShareGroupState, 0, 0),
+    (ApiKey::ReadShareGroupState, 0, 0),
+    (ApiKey::WriteShareGroupState, 0, 1),
+    (ApiKey::DeleteShareGroupState, 0, 0),
+    (ApiKey::ReadShareGroupStateSummary, 0, 1),
+    (ApiKey::DescribeShareGroupOffsets, 0, 1),
+    (ApiKey::AlterShareGroupOffsets, 0, 0),
+    (ApiKey::DeleteShareGroupOffsets, 0, 0),
 ];
 
 /// The versions offered of an API; `None` = not implemented.
@@ -202,6 +220,18 @@ pub(crate) fn route(call: Call) -> Result<Handling, DecodeError> {
         ApiKey::RenewDelegationToken => call.serial(delegation_tokens::renew),
         ApiKey::ExpireDelegationToken => call.serial(delegation_tokens::expire),
         ApiKey::DescribeDelegationToken => call.serial(delegation_tokens::describe),
+        ApiKey::ShareGroupHeartbeat => call.serial(share_group_heartbeat::handle),
+        ApiKey::ShareGroupDescribe => call.serial(share_group_describe::handle),
+        ApiKey::ShareFetch => call.pipelined(share_fetch::handle),
+        ApiKey::ShareAcknowledge => call.pipelined(share_acknowledge::handle),
+        ApiKey::InitializeShareGroupState => call.serial(share_group_state::initialize),
+        ApiKey::ReadShareGroupState => call.serial(share_group_state::read),
+        ApiKey::WriteShareGroupState => call.serial(share_group_state::write),
+        ApiKey::DeleteShareGroupState => call.serial(share_group_state::delete),
+        ApiKey::ReadShareGroupStateSummary => call.serial(share_group_state::summary),
+        ApiKey::DescribeShareGroupOffsets => call.serial(share_group_offsets::describe),
+        ApiKey::AlterShareGroupOffsets => call.serial(share_group_offsets::alter),
+        ApiKey::DeleteShareGroupOffsets => call.serial(share_group_offsets::delete),
         other => Err(DecodeError::UnknownKey { what: "API key", key: i32::from(other.as_i16()) }),
     }
 }

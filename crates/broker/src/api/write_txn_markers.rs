@@ -15,7 +15,7 @@ use log::AppendBatches;
 
 use super::error_code::of_log;
 use crate::context::Context;
-use crate::txns::Written;
+use crate::state_topic::Written;
 
 pub(crate) async fn handle(ctx: Context, request: WriteTxnMarkersRequest) -> WriteTxnMarkersResponse {
     let mut markers = Vec::with_capacity(request.markers.len());

@@ -18,12 +18,13 @@ use coordinator::{
 use futures_util::future::join_all;
 use meta::MetaError;
 use meta::config::{BrokerProperties, split_list};
-use meta::controller::{self, NewTopic};
+use meta::controller::NewTopic;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{oneshot, watch};
 
-use crate::node::{Node, random_uuid};
+use crate::node::Node;
 use crate::replica::TopicReplicas;
+use crate::state_topic;
 use catalog::Catalog;
 use shard::Shard;
 
@@ -156,19 +157,7 @@ impl Groups {
     /// # Errors
     /// Why the topic cannot be created.
     pub(crate) async fn ensure_topic(&self, node: &Arc<Node>) -> Result<(), MetaError> {
-        if node.state().image.topic(OFFSETS_TOPIC).is_none() {
-            node.metadata
-                .change(|state| {
-                    if state.image.topic(OFFSETS_TOPIC).is_some() {
-                        return Ok((Vec::new(), ()));
-                    }
-                    let topic = offsets_topic(&state.properties);
-                    let placement = node.placement(&state.properties);
-                    let plan = controller::create_topic(&state.image, &placement, &topic, random_uuid())?;
-                    Ok((plan.records, ()))
-                })
-                .await?;
-        }
+        state_topic::ensure(node, OFFSETS_TOPIC, offsets_topic).await?;
         self.open(node);
         Ok(())
     }

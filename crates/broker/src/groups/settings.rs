@@ -10,6 +10,11 @@ pub(crate) fn consumer(state: &State, group: &str) -> GroupSettings {
     of(state, group, "consumer")
 }
 
+/// Settings of the share group `group`, as far as its members are concerned.
+pub(crate) fn share(state: &State, group: &str) -> GroupSettings {
+    of(state, group, "share")
+}
+
 fn of(state: &State, group: &str, kind: &str) -> GroupSettings {
     GroupSettings {
         session_timeout_ms: number(state, group, kind, "session.timeout.ms"),
@@ -20,7 +25,7 @@ fn of(state: &State, group: &str, kind: &str) -> GroupSettings {
 
 /// The group's own `KIND.NAME`, within the broker's `group.KIND.min.NAME` and `group.KIND.max.NAME`, or else the
 /// broker's `group.KIND.NAME`.
-fn number(state: &State, group: &str, kind: &str, name: &str) -> i32 {
+pub(crate) fn number(state: &State, group: &str, kind: &str, name: &str) -> i32 {
     let broker = |name: String| state.properties.int(&name);
     let configs = state.image.configs(ConfigResourceKind::Group, group);
     let own = configs.get(&format!("{kind}.{name}")).and_then(|text| text.trim().parse::<i32>().ok());

@@ -5,18 +5,14 @@ use std::sync::Arc;
 
 use coordinator::txn::{Producer, TxnConfig, TxnPartition, TxnShard};
 use coordinator::{ErrorCode, Now};
-use kafka_codec::records::{self, Batches, end_transaction_marker};
-use log::{AppendBatches, Log, LogError, ReadLimit, ReadRequest};
+use kafka_codec::records::end_transaction_marker;
+use log::{AppendBatches, Log, LogError};
 
 use super::settle;
 use super::shard::Shard;
 use crate::node::Node;
 use crate::replica::Partition;
-
-/// Bytes read at a time.
-const READ_BYTES: usize = 1 << 20;
-/// Most that one batch may decompress to. This broker writes its own batches uncompressed; others' files may not be.
-const BATCH_BYTES_MAX: usize = 64 << 20;
+use crate::state_topic;
 
 /// Loads all shards, ends transactions that lie open in logs without the coordinator's knowledge, then lets the
 /// shards answer.
@@ -123,46 +119,11 @@ fn abort(
     Ok(appended.last_offset)
 }
 
-/// Replays one partition. A record that makes no sense is passed over with a warning: one transactional id must not
-/// hide all others.
+/// Replays one partition.
 fn load(partition: &Partition, config: TxnConfig, now: Now) -> Result<TxnShard, LogError> {
-    let log = partition.log()?;
     let mut shard = TxnShard::new(config);
-    let mut offset = log.log_start();
-    let end = log.durable_end();
-    let mut scratch = Vec::new();
-    while offset < end {
-        let request =
-            ReadRequest { offset, max_bytes: READ_BYTES, at_least_one: true, limit: ReadLimit::DurableEnd };
-        let (_, bytes) = log.read_bytes(&request)?;
-        let before = offset;
-        for batch in Batches::new(&bytes) {
-            let invalid = |error: &dyn std::fmt::Display| LogError::InvalidBatch {
-                partition: log.partition().clone(),
-                reason: error.to_string(),
-            };
-            let batch = batch.map_err(|error| invalid(&error))?;
-            offset = batch.header.next_offset();
-            if batch.header.is_control() {
-                continue;
-            }
-            let records =
-                records::records(&batch, BATCH_BYTES_MAX, &mut scratch).map_err(|error| invalid(&error))?;
-            for record in records {
-                let record = record.map_err(|error| invalid(&error))?;
-                let Some(key) = record.key else { continue };
-                if let Err(error) = shard.replay(key, record.value, now) {
-                    tracing::warn!(
-                        partition = %log.partition(), offset = record.offset, %error,
-                        "transaction record passed over"
-                    );
-                }
-            }
-        }
-        if offset == before {
-            let reason = format!("nothing can be read at offset {offset}, before the end at {end}");
-            return Err(LogError::InvalidBatch { partition: log.partition().clone(), reason });
-        }
-    }
+    state_topic::replay(partition.log()?, |batch, record, key| {
+        if batch.is_control() { Ok(()) } else { shard.replay(key, record.value, now) }
+    })?;
     Ok(shard)
 }

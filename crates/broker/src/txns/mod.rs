@@ -22,13 +22,13 @@ use coordinator::{ErrorCode, Now, Request, Response};
 use kafka_codec::Uuid;
 use meta::MetaError;
 use meta::config::BrokerProperties;
-use meta::controller::{self, NewTopic};
+use meta::controller::NewTopic;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{oneshot, watch};
 
 use crate::groups::{OFFSETS_TOPIC, partition_for};
-use crate::node::{Node, random_uuid};
-use crate::replica::Partition;
+use crate::node::Node;
+use crate::state_topic::{self, Written, durable};
 pub(crate) use settle::tell_groups;
 use shard::Shard;
 
@@ -41,9 +41,6 @@ const LOAD_PATIENCE: Duration = Duration::from_millis(500);
 const END_PATIENCE: Duration = Duration::from_secs(2);
 /// How often InitProducerId asks again (each time something else has to be done first).
 const INIT_ROUNDS: usize = 8;
-
-/// Where something was written: durable when the partition is past the offset.
-pub(crate) type Written = (Arc<Partition>, i64);
 
 /// All transactions this broker coordinates.
 pub(crate) struct Transactions {
@@ -114,19 +111,7 @@ impl Transactions {
     /// # Errors
     /// Why the topic cannot be created.
     pub(crate) async fn ensure_topic(&self, node: &Arc<Node>) -> Result<(), MetaError> {
-        if node.state().image.topic(TRANSACTIONS_TOPIC).is_none() {
-            node.metadata
-                .change(|state| {
-                    if state.image.topic(TRANSACTIONS_TOPIC).is_some() {
-                        return Ok((Vec::new(), ()));
-                    }
-                    let topic = state_topic(&state.properties);
-                    let placement = node.placement(&state.properties);
-                    let plan = controller::create_topic(&state.image, &placement, &topic, random_uuid())?;
-                    Ok((plan.records, ()))
-                })
-                .await?;
-        }
+        state_topic::ensure(node, TRANSACTIONS_TOPIC, state_topic_settings).await?;
         self.open(node);
         Ok(())
     }
@@ -447,10 +432,6 @@ enum Ending {
     Before(Written),
 }
 
-async fn durable((partition, offset): &Written) -> Result<(), ErrorCode> {
-    partition.durable(*offset).await.map_err(|_| ErrorCode::CoordinatorNotAvailable)
-}
-
 async fn fresh_producer_id(node: &Node) -> Result<i64, ErrorCode> {
     node.producer_ids.next(&node.metadata, node.id).await.map_err(|error| {
         tracing::error!(%error, "no producer id to give");
@@ -458,7 +439,7 @@ async fn fresh_producer_id(node: &Node) -> Result<i64, ErrorCode> {
     })
 }
 
-fn state_topic(properties: &BrokerProperties) -> NewTopic {
+fn state_topic_settings(properties: &BrokerProperties) -> NewTopic {
     let config = |key: &str, value: String| (key.to_owned(), Some(value));
     NewTopic {
         name: TRANSACTIONS_TOPIC.to_owned(),

@@ -10,10 +10,10 @@ use log::{AppendBatches, Log, LogError};
 use tokio::sync::oneshot;
 
 use super::shard::{Open, Shard};
-use super::{Written, durable};
 use crate::groups::OFFSETS_TOPIC;
 use crate::node::Node;
 use crate::replica::Partition;
+use crate::state_topic::{Written, durable, to_client};
 
 /// How often an end that could not be told to all partitions is tried again.
 pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -135,7 +135,7 @@ fn write_whole(
     if partitions.len() > MARKERS_MAX {
         return Ok(None);
     }
-    let state_log = shard.partition.log().map_err(|error| super::shard::to_client(&error))?;
+    let state_log = shard.partition.log().map_err(|error| to_client(&error))?;
     let mut appends = Vec::with_capacity(partitions.len() + 1);
     appends.push((Arc::clone(state_log), shard.batch(change, now)?));
     for (partition, log) in &partitions {

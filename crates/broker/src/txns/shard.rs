@@ -7,12 +7,11 @@ use std::time::Duration;
 use coordinator::txn::{Change, Producer, TxnPartition, TxnShard};
 use coordinator::{ErrorCode, Now};
 use kafka_codec::records::{BatchBuilder, Compression};
-use log::{AppendBatches, LogError};
-use parking_lot::Mutex;
+use log::AppendBatches;
 use tokio::sync::watch;
 
-use super::Written;
 use crate::replica::Partition;
+use crate::state_topic::{Gate, Written, to_client};
 
 /// Transactional ids forgotten in one go; the rest follows with the next.
 const EXPIRED_MAX: usize = 1_000;
@@ -20,16 +19,9 @@ const EXPIRED_MAX: usize = 1_000;
 /// The transactions of one partition.
 pub(super) struct Shard {
     pub(super) partition: Arc<Partition>,
-    phase: Mutex<Phase>,
-    loaded: watch::Sender<bool>,
+    gate: Gate<Open>,
     /// Counts ends of transactions that became durable.
     settled: watch::Sender<u64>,
-}
-
-enum Phase {
-    Loading,
-    Open(Box<Open>),
-    Closed(ErrorCode),
 }
 
 /// A shard that answers.
@@ -54,41 +46,26 @@ impl Open {
 
 impl Shard {
     pub(super) fn new(partition: Arc<Partition>) -> Self {
-        Self {
-            partition,
-            phase: Mutex::new(Phase::Loading),
-            loaded: watch::Sender::new(false),
-            settled: watch::Sender::new(0),
-        }
+        Self { partition, gate: Gate::new(), settled: watch::Sender::new(0) }
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        matches!(*self.phase.lock(), Phase::Closed(_))
+        self.gate.is_closed()
     }
 
     /// Waits until the shard has left the loading phase; false if that takes too long.
     pub(super) async fn wait_loaded(&self, patience: Duration) -> bool {
-        if *self.loaded.borrow() {
-            return true;
-        }
-        let mut loaded = self.loaded.subscribe();
-        tokio::time::timeout(patience, loaded.wait_for(|loaded| *loaded)).await.is_ok_and(|seen| seen.is_ok())
+        self.gate.wait_loaded(patience).await
     }
 
     /// Begins to answer.
     pub(super) fn begin(&self, machine: TxnShard) {
-        let mut phase = self.phase.lock();
-        if matches!(*phase, Phase::Loading) {
-            *phase = Phase::Open(Box::new(Open { machine, settling: HashSet::new(), told: BTreeMap::new() }));
-        }
-        drop(phase);
-        self.loaded.send_replace(true);
+        self.gate.open(Open { machine, settling: HashSet::new(), told: BTreeMap::new() });
     }
 
     /// Gives the transactions up: whoever asks from now on is told `error`.
     pub(super) fn close(&self, error: ErrorCode) {
-        *self.phase.lock() = Phase::Closed(error);
-        self.loaded.send_replace(true);
+        self.gate.close(error);
         self.settled.send_modify(|count| *count += 1);
     }
 
@@ -97,11 +74,7 @@ impl Shard {
         &self,
         work: impl FnOnce(&mut Open) -> Result<T, ErrorCode>,
     ) -> Result<T, ErrorCode> {
-        match &mut *self.phase.lock() {
-            Phase::Open(open) => work(open),
-            Phase::Loading => Err(ErrorCode::CoordinatorLoadInProgress),
-            Phase::Closed(error) => Err(*error),
-        }
+        self.gate.with(work)
     }
 
     /// Waits until the end of the transaction before is durable; false if that takes too long.
@@ -187,14 +160,5 @@ impl Shard {
             }
             Ok(())
         });
-    }
-}
-
-/// What the client is told of a failure of the log.
-pub(super) fn to_client(error: &LogError) -> ErrorCode {
-    match error {
-        LogError::NoSpace { .. } => ErrorCode::CoordinatorNotAvailable,
-        LogError::Offline { .. } | LogError::Closed(_) | LogError::UnknownLog(_) => ErrorCode::NotCoordinator,
-        _ => ErrorCode::UnknownServerError,
     }
 }

@@ -16,6 +16,7 @@ mod produce_fetch;
 mod quotas;
 mod restart;
 mod sasl;
+mod share_groups;
 mod storage;
 mod telemetry;
 mod tls;

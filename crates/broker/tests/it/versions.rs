@@ -336,7 +336,7 @@ async fn features_with_level_0_are_kept_from_old_clients() {
         client_software_version: "1".into(),
         ..Default::default()
     };
-    for (version, wanted) in [(3, 1), (4, 4)] {
+    for (version, wanted) in [(3, 1), (4, 5)] {
         let response = client.call(version, &request).await;
         assert_eq!(response.supported_features.len(), wanted, "version {version}");
         let finalized = response.finalized_features.iter().find(|f| f.name == "metadata.version").unwrap();

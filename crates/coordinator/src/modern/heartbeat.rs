@@ -13,6 +13,7 @@ use super::member::{
     MemberState, ModernMember, plain,
 };
 use super::reconcile::{self, Surroundings};
+use super::share_topics::with_subscribed;
 use super::target::{self, Update};
 use super::topics::TopicCatalog;
 use super::{Refusal, regex};
@@ -240,6 +241,11 @@ pub(super) fn step(
         if is_new || subscription_changed || hash != group.metadata_hash {
             epoch += 1;
             cx.change(group, GroupChange::Epoch(Some((epoch, hash))));
+        }
+        if beat.kind == Kind::Share
+            && let Some(state) = with_subscribed(group, &all_topics(group, Some(update)), topics)
+        {
+            cx.change(group, GroupChange::ShareState(Some(Arc::new(state))));
         }
     }
     let mut target_epoch = group.target_epoch;

@@ -15,6 +15,7 @@ mod leave;
 mod member;
 mod reconcile;
 mod regex;
+mod share_topics;
 mod target;
 mod topics;
 

@@ -633,6 +633,7 @@ fn show_reply(body: &Response) -> String {
         each.join(" ")
     }
     match body {
+        Response::ShareTopics(told) => format!("share topics {} {:?}", told.error.name(), told.topics),
         Response::Join(joined) if joined.error != ErrorCode::None => {
             format!("{} member={}", joined.error.name(), joined.member)
         }

@@ -10,6 +10,7 @@ fn members_share_partitions_without_giving_up_first() {
         > share 1 a
         g: member a [t]
         g: epoch 1
+        g: share state
         g: target a [t0 t1]
         g: target epoch 1
         g: a at 1 [t0 t1]

@@ -13,6 +13,7 @@
 mod api_key;
 pub mod group_records;
 pub mod metadata;
+pub mod share_records;
 pub mod transaction_records;
 mod prelude {
     pub(super) use crate::json;
@@ -243,6 +244,10 @@ pub mod share_group_target_assignment_member_key;
 pub mod share_group_target_assignment_member_value;
 pub mod share_group_target_assignment_metadata_key;
 pub mod share_group_target_assignment_metadata_value;
+pub mod share_snapshot_key;
+pub mod share_snapshot_value;
+pub mod share_update_key;
+pub mod share_update_value;
 pub mod snapshot_footer_record;
 pub mod snapshot_header_record;
 pub mod streams_group_current_member_assignment_key;
@@ -512,6 +517,10 @@ pub use share_group_target_assignment_member_key::ShareGroupTargetAssignmentMemb
 pub use share_group_target_assignment_member_value::ShareGroupTargetAssignmentMemberValue;
 pub use share_group_target_assignment_metadata_key::ShareGroupTargetAssignmentMetadataKey;
 pub use share_group_target_assignment_metadata_value::ShareGroupTargetAssignmentMetadataValue;
+pub use share_snapshot_key::ShareSnapshotKey;
+pub use share_snapshot_value::ShareSnapshotValue;
+pub use share_update_key::ShareUpdateKey;
+pub use share_update_value::ShareUpdateValue;
 pub use snapshot_footer_record::SnapshotFooterRecord;
 pub use snapshot_header_record::SnapshotHeaderRecord;
 pub use streams_group_current_member_assignment_key::StreamsGroupCurrentMemberAssignmentKey;
@@ -788,6 +797,10 @@ pub fn visit_all(visitor: &mut impl Visitor) {
     visitor.visit::<ShareGroupTargetAssignmentMemberValue>();
     visitor.visit::<ShareGroupTargetAssignmentMetadataKey>();
     visitor.visit::<ShareGroupTargetAssignmentMetadataValue>();
+    visitor.visit::<ShareSnapshotKey>();
+    visitor.visit::<ShareSnapshotValue>();
+    visitor.visit::<ShareUpdateKey>();
+    visitor.visit::<ShareUpdateValue>();
     visitor.visit::<SnapshotFooterRecord>();
     visitor.visit::<SnapshotHeaderRecord>();
     visitor.visit::<StreamsGroupCurrentMemberAssignmentKey>();

@@ -69,6 +69,8 @@ pub enum Validator {
     OneOfAnyCase(&'static [&'static str]),
     /// Any text but the empty one.
     NonEmpty,
+    /// `earliest`, `latest` or `by_duration:` and an ISO 8601 duration.
+    AutoOffsetReset,
 }
 
 /// When a broker configuration may change.
@@ -178,6 +180,17 @@ impl ConfigDef {
                 Validator::OneOfAnyCase(allowed) if !allowed.iter().any(|a| a.eq_ignore_ascii_case(word)) => {
                     let reason = format!("String must be one of (case insensitive): {}", allowed.join(", "));
                     return Err(self.invalid(word, &reason));
+                }
+                Validator::AutoOffsetReset => {
+                    let by_duration = word.strip_prefix("by_duration:").and_then(super::duration_ms);
+                    if !matches!(word, "earliest" | "latest") && by_duration.is_none() {
+                        let reason = format!(
+                            "Invalid value `{word}` for configuration {}. The value must be either 'earliest', 'latest' \
+                             or of the format 'by_duration:<PnDTnHnMn.nS>'.",
+                            self.name
+                        );
+                        return Err(self.invalid(word, &reason));
+                    }
                 }
                 Validator::NonEmpty if word.is_empty() => {
                     return Err(self.invalid(word, "String must be non-empty"));

@@ -3,12 +3,14 @@
 mod broker_table;
 mod client_metrics_table;
 mod definition;
+mod duration;
 mod effective;
 mod group_table;
 mod reference;
 mod topic_table;
 
 pub use definition::{ConfigDef, ConfigType, Update, Validator, split_list};
+pub use duration::duration_ms;
 pub use effective::{BrokerProperties, ConfigSource, Effective, Synonym, TopicConfig};
 pub use reference::reference;
 

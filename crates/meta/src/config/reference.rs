@@ -59,6 +59,7 @@ fn line(page: &mut String, def: &ConfigDef, fifth: &str) {
         Validator::Any => String::new(),
         Validator::AtLeast(min) => format!("≥ {min}"),
         Validator::Range(min, max) => format!("{min} to {max}"),
+        Validator::AutoOffsetReset => "earliest, latest, by_duration:PnDTnHnMn.nS".to_owned(),
         Validator::OneOf(words) | Validator::OneOfAnyCase(words) => words.join(", "),
         Validator::NonEmpty => "not empty".to_owned(),
     };

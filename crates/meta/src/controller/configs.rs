@@ -209,9 +209,12 @@ fn check_group_timeouts(
         let own = after.get(key).and_then(|text| text.trim().parse().ok());
         own.unwrap_or_else(|| properties.long(&format!("group.{key}")))
     };
-    let (session, pause) = ("consumer.session.timeout.ms", "consumer.heartbeat.interval.ms");
-    if of(session) <= of(pause) {
-        return Err(invalid(format!("{session} must be greater than {pause}")));
+    for kind in ["consumer", "share"] {
+        let (session, pause) =
+            (format!("{kind}.session.timeout.ms"), format!("{kind}.heartbeat.interval.ms"));
+        if of(&session) <= of(&pause) {
+            return Err(invalid(format!("{session} must be greater than {pause}")));
+        }
     }
     Ok(())
 }

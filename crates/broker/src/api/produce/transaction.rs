@@ -9,7 +9,7 @@ use kafka_codec::records::BatchHeader;
 
 use crate::context::Context;
 use crate::replica::TopicReplicas;
-use crate::txns::Written;
+use crate::state_topic::Written;
 
 /// First version whose batches join their transaction on the way (KIP-890).
 const JOINS_FROM: i16 = 12;
