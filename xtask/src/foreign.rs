@@ -43,6 +43,9 @@ pub const STAGES: &[crate::test::Stage] = &[
     ("compacted topics as Kafka's tools see them", |_| {
         python3("compaction.py", &["--ours", &build_tributary()?.to_string_lossy()])
     }),
+    ("share groups with Kafka's consumer and tools", |_| {
+        python3("share_groups.py", &["--ours", &build_tributary()?.to_string_lossy()])
+    }),
     ("commands from the notes", |_| python3("seeds.py", &["--ours", &build_tributary()?.to_string_lossy()])),
     ("mosquitto tools against Mosquitto and ours", mosquitto_tools),
     ("MQTT over TLS and WebSocket, with users, against Mosquitto and ours", |foreign| {

@@ -322,6 +322,8 @@ fn hand_out(
                 ctx.node.shares.arm(live);
                 answer.put(id, taken);
             }
+            // The group was without members for a moment, or was set anew: the next fetch finds it as it is now.
+            Err(ErrorCode::UnknownTopicOrPartition) if !live.partition.is_deleted() => failed = true,
             Err(code) => {
                 failed = true;
                 answer.fail(id, code.into());

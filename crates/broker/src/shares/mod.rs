@@ -274,6 +274,10 @@ impl Shares {
                 live.release(member, &settings::of(&node.state(), group).limits);
             }
         }
+        // When nobody is left, what is known lies in the store.
+        if !self.sessions.lock().has_group(group) {
+            self.put_to_rest(|key| key.group == group);
+        }
     }
 
     /// A connection is gone, and the sessions begun on it with it.

@@ -131,6 +131,11 @@ impl ShareSessions {
         self.by_key.remove(&(group.to_owned(), member.to_owned())).map(|session| session.partitions)
     }
 
+    /// Whether any member of a group has a session.
+    pub fn has_group(&self, group: &str) -> bool {
+        self.by_key.keys().any(|(other, _)| other == group)
+    }
+
     /// A connection is gone, and the sessions begun on it with it: group, member, partitions.
     pub fn disconnected(&mut self, connection: u64) -> Vec<(String, String, Vec<TopicPartitionId>)> {
         let gone = self.by_key.extract_if(|_, session| session.connection == connection);

@@ -520,6 +520,7 @@ fn sessions_have_epochs_and_an_end() {
     assert_eq!(sessions.acknowledge(who, -1), Ok(true));
     assert_eq!(sessions.close("g", "a"), Some(vec![u]));
     assert_eq!(sessions.close("g", "a"), None);
+    assert!(sessions.has_group("g") && !sessions.has_group("h"));
     assert_eq!(sessions.disconnected(2), [("g".to_owned(), "b".to_owned(), vec![t])]);
     assert!(sessions.is_empty());
 }
