@@ -89,6 +89,11 @@ pub const STAGES: &[crate::test::Stage] = &[
         let node = Node::start_with(QUICK_GROUPS)?;
         command(Command::new(python).arg(script).args(["--kafka", &node.kafka]))
     }),
+    ("mqtt gateway on kafka, killed under load", |foreign| {
+        foreign.debian()?;
+        let (python, script) = (foreign.python()?, Foreign::source("gateway.py"));
+        command(Command::new(python).arg("-B").arg(script).arg("--ours").arg(build_tributary()?))
+    }),
     ("security", |foreign| {
         let script = Foreign::source("security.py");
         command(Command::new(foreign.python()?).arg(script).arg("--ours").arg(build_tributary()?))

@@ -1,6 +1,7 @@
 //! The broker as its handlers see it.
 
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use client::security::scram::{ScramMechanism, ScramSecret};
@@ -51,6 +52,8 @@ pub(crate) struct Node {
     pub(crate) producer_ids: ProducerIds,
     /// Clients that tell metrics.
     pub(crate) telemetry: Telemetry,
+    /// MQTT runs in this process and keeps its state in topics of ours.
+    pub(crate) serves_mqtt: AtomicBool,
 }
 
 /// What clients of one listener are told to connect to.
@@ -63,6 +66,13 @@ pub(crate) struct Advertised {
 }
 
 impl Node {
+    /// Whether clients may not write to the topic. Those of MQTT are the broker's own only while MQTT runs in it: for a
+    /// gateway in another process they are topics like any other.
+    pub(crate) fn keeps_for_itself(&self, topic: &str) -> bool {
+        let of_mqtt = topic.starts_with(controller::MQTT_PREFIX);
+        controller::is_internal(topic) && (!of_mqtt || self.serves_mqtt.load(Ordering::Acquire))
+    }
+
     /// What is true now.
     pub(crate) fn state(&self) -> Arc<State> {
         self.metadata.state()

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -207,6 +208,7 @@ fn open(config: BrokerConfig, storage: Arc<dyn Storage>) -> Result<Arc<Node>, Br
         quotas: QuotaManager::new(&properties),
         producer_ids: ProducerIds::default(),
         telemetry: Telemetry::new(&properties),
+        serves_mqtt: AtomicBool::new(false),
     }))
 }
 

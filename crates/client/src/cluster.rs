@@ -113,12 +113,14 @@ pub(crate) enum CoordinatorKind {
     Transaction = 1,
 }
 
-/// What a connection to a coordinator is for. A broker answers the requests of one connection in turn, so a JoinGroup
+/// What a connection of its own is for. A broker answers the requests of one connection in turn, so a JoinGroup
 /// that waits for slow members would hold up everything behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Purpose {
     Membership,
     Offsets,
+    /// Long polls of that number; requests behind one would wait for it.
+    Tail(u8),
 }
 
 /// A cluster as one client sees it.
@@ -343,7 +345,7 @@ impl Cluster {
         slot.connect(&self.config).await
     }
 
-    /// A connection to a coordinator, apart from the one to the same broker as a leader.
+    /// A connection for one purpose, apart from the one to the same broker as a leader.
     pub(crate) async fn coordinator(&self, node: &Node, purpose: Purpose) -> Result<Arc<Connection>> {
         self.check_open()?;
         let port = u16::try_from(node.port).map_err(|_| Error::broker(ErrorCode::CoordinatorNotAvailable))?;

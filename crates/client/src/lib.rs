@@ -1,6 +1,7 @@
 //! The door's traits, and a Kafka client in pure Rust on `kafka-codec`, for any Kafka cluster.
 //!
 //! - [`door`]: what everything above the commit log asks of it.
+//! - [`remote`]: the door of any Kafka cluster.
 //! - [`Producer`], [`Consumer`], [`ShareConsumer`], [`Admin`]: Kafka's clients, with Kafka's property names, defaults
 //!   and error texts; configured by [`ProducerConfig`], [`ConsumerConfig`], [`ShareConsumerConfig`], [`AdminConfig`].
 //!
@@ -27,6 +28,7 @@ mod list_offsets;
 mod metadata;
 pub mod producer;
 mod record;
+pub mod remote;
 mod retry;
 pub mod security;
 pub mod share_consumer;

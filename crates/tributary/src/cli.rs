@@ -79,7 +79,8 @@ enum Own {
 #[command(after_help = "\
 Example:
   tributary serve --data /var/lib/tributary --mqtt 127.0.0.1:1883 --kafka 127.0.0.1:9092
-  tributary serve --set log.retention.hours=24 --set max_packet_size=65536 --console off")]
+  tributary serve --set log.retention.hours=24 --set max_packet_size=65536 --console off
+  tributary serve --store kafka --bootstrap kafka-1:9092,kafka-2:9092")]
 struct ServeArgs {
     /// TOML file with the same names as these flags, other settings under [settings]
     #[arg(long, value_name = "FILE")]
@@ -114,6 +115,15 @@ struct ServeArgs {
     /// Console (web page, health, metrics) or off [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR|off")]
     console: Option<String>,
+    /// Where messages are kept: embedded (here), or kafka: in an existing cluster [default: embedded]
+    #[arg(long, value_name = "embedded|kafka")]
+    store: Option<String>,
+    /// With --store kafka: its brokers
+    #[arg(long, value_name = "HOST:PORT,…")]
+    bootstrap: Option<String>,
+    /// With --store kafka: file with properties of Kafka's clients (security.protocol=SASL_SSL …)
+    #[arg(long, value_name = "FILE")]
+    store_config: Option<String>,
     /// Any setting by Kafka's, Mosquitto's or our own name, may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -167,6 +177,9 @@ fn serve_command(args: ServeArgs) -> ExitCode {
             (sources::TLS_KEY, &args.tls_key, "--tls-key"),
             (sources::TLS_CA, &args.tls_ca, "--tls-ca"),
             (sources::CONSOLE, &args.console, "--console"),
+            (sources::STORE, &args.store, "--store"),
+            (sources::BOOTSTRAP, &args.bootstrap, "--bootstrap"),
+            (sources::STORE_CONFIG, &args.store_config, "--store-config"),
         ] {
             if let Some(value) = value {
                 flag(key, value.clone(), name);

@@ -1,11 +1,14 @@
 //! Runs a node: log and Kafka server first, then what stands on its door.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use client::door::Door;
+use client::remote::RemoteDoor;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::Plan;
+use crate::config::{Plan, Store};
 
 /// Reads flags and files once more.
 type Again = dyn Fn() -> Result<Plan, Vec<String>> + Send;
@@ -58,40 +61,90 @@ async fn serve(plan: Plan, again: &Again) -> Result<()> {
     // Handlers stand before anything is opened, so that a stop during start-up is a clean one too.
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
-    let data_dir = plan.broker.data_dir.clone();
-    let broker = broker::Broker::start(plan.broker)
-        .await
-        .with_context(|| format!("cannot start on data directory {}", data_dir.display()))?;
-    let outcome = serve_on(plan.mqtt, plan.console, plan.pid_file, &data_dir, &broker, again, async {
+    let log = Log::open(plan.store).await?;
+    let outcome = serve_on(plan.mqtt, plan.console, plan.pid_file, &log, again, async {
         tokio::select! {
             _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
             _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
         }
     });
     let outcome = outcome.await;
-    broker.shutdown().await;
+    log.close().await;
     tracing::info!("stopped");
     outcome
 }
 
-/// Runs what stands on the broker's door until `stop`; ended from the devices inwards, so that what MQTT still has
+/// Names this gateway to the cluster: one that starts later takes over, and what the former one still writes is refused.
+const TRANSACTIONAL_ID: &str = "tributary-mqtt";
+
+/// The log that everything stands on.
+enum Log {
+    Embedded { broker: broker::BrokerHandle, data_dir: std::path::PathBuf },
+    Kafka { door: Arc<RemoteDoor>, bootstrap: String },
+}
+
+impl Log {
+    async fn open(store: Store) -> Result<Self> {
+        match store {
+            Store::Embedded(config) => {
+                let data_dir = config.data_dir.clone();
+                let broker = broker::Broker::start(*config)
+                    .await
+                    .with_context(|| format!("cannot start on data directory {}", data_dir.display()))?;
+                Ok(Self::Embedded { broker, data_dir })
+            }
+            Store::Kafka(properties) => {
+                let bootstrap = properties.get("bootstrap.servers").cloned().unwrap_or_default();
+                let door = RemoteDoor::open(&properties, TRANSACTIONAL_ID)
+                    .await
+                    .with_context(|| format!("cannot use the Kafka cluster at {bootstrap}"))?;
+                Ok(Self::Kafka { door, bootstrap })
+            }
+        }
+    }
+
+    fn door(&self) -> Arc<dyn Door> {
+        match self {
+            Self::Embedded { broker, .. } => broker.door(),
+            Self::Kafka { door, .. } => Arc::clone(door) as Arc<dyn Door>,
+        }
+    }
+
+    async fn close(self) {
+        if let Self::Embedded { broker, .. } = self {
+            broker.shutdown().await;
+        }
+    }
+
+    /// Lines that tell where it is, and an address for Kafka clients.
+    fn told(&self) -> (String, Option<String>) {
+        match self {
+            Self::Embedded { broker, data_dir } => {
+                let address = broker.listeners().first().map(|l| l.address.to_string());
+                (format!("data {}\n", data_dir.display()), address)
+            }
+            Self::Kafka { bootstrap, .. } => (format!("store kafka {bootstrap}\n"), Some(bootstrap.clone())),
+        }
+    }
+}
+
+/// Runs what stands on the log's door until `stop`; ended from the devices inwards, so that what MQTT still has
 /// to write finds the log open.
 async fn serve_on(
     mqtt: Option<mqtt::MqttConfig>,
     console: Option<std::net::SocketAddr>,
     pid_file: Option<std::path::PathBuf>,
-    data_dir: &std::path::Path,
-    broker: &broker::BrokerHandle,
+    log: &Log,
     again: &Again,
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
     let mut hangup = signal(SignalKind::hangup()).context("cannot handle SIGHUP")?;
     let mqtt = match mqtt {
-        Some(config) => Some(mqtt::Server::start(config, broker.door()).await.context("cannot start MQTT")?),
+        Some(config) => Some(mqtt::Server::start(config, log.door()).await.context("cannot start MQTT")?),
         None => None,
     };
     let console = match console {
-        Some(address) => match console::Console::start(address, broker.door()).await {
+        Some(address) => match console::Console::start(address, log.door()).await {
             Ok(console) => Some(console),
             Err(e) => {
                 if let Some(mqtt) = mqtt {
@@ -104,7 +157,7 @@ async fn serve_on(
     };
     let written = pid_file.map(PidFile::write).transpose();
     if written.is_ok() {
-        announce(data_dir, broker, mqtt.as_ref(), console.as_ref());
+        announce(log, mqtt.as_ref(), console.as_ref());
         let reload = async {
             while hangup.recv().await.is_some() {
                 reload(mqtt.as_ref(), again).await;
@@ -144,32 +197,28 @@ async fn reload(mqtt: Option<&mqtt::MqttHandle>, again: &Again) {
     }
 }
 
-fn announce(
-    data_dir: &std::path::Path,
-    broker: &broker::BrokerHandle,
-    mqtt: Option<&mqtt::MqttHandle>,
-    console: Option<&console::ConsoleHandle>,
-) {
+fn announce(log: &Log, mqtt: Option<&mqtt::MqttHandle>, console: Option<&console::ConsoleHandle>) {
     use std::io::Write;
-    let mut text = format!("data {}\n", data_dir.display());
+    let (mut text, kafka) = log.told();
     let plain = mqtt.iter().flat_map(|m| m.listening()).filter(|l| l.protocol == "mqtt");
     let mqtt_addresses: Vec<_> = plain.filter_map(|l| l.address.tcp()).collect();
     for listener in mqtt.iter().flat_map(|m| m.listening()) {
         text.push_str(&format!("listening {} {}\n", listener.protocol, listener.address));
     }
-    for listener in broker.listeners() {
-        text.push_str(&format!("listening kafka {} {}\n", listener.address, listener.name));
+    if let Log::Embedded { broker, .. } = log {
+        for listener in broker.listeners() {
+            text.push_str(&format!("listening kafka {} {}\n", listener.address, listener.name));
+        }
     }
     if let Some(console) = console {
         text.push_str(&format!("listening console {}  http://{0}\n", console.address()));
     }
-    if let (Some(mqtt), Some(kafka)) = (mqtt_addresses.first(), broker.listeners().first()) {
+    if let (Some(mqtt), Some(kafka)) = (mqtt_addresses.first(), kafka) {
         let exe = std::env::args().next().unwrap_or_else(|| "tributary".into());
         let port = if mqtt.port() == 1883 { String::new() } else { format!(" -p {}", mqtt.port()) };
         text.push_str(&format!(
             "try     {exe} mosquitto_pub{port} -t sensors/1/temp -m 21\n\
-             then    {exe} kafka-console-consumer --bootstrap-server {} --topic sensors --from-beginning\n",
-            kafka.address
+             then    {exe} kafka-console-consumer --bootstrap-server {kafka} --topic sensors --from-beginning\n"
         ));
     }
     text.push_str("ready\n");

@@ -22,7 +22,7 @@ use kafka_codec::wire::Reader;
 use kafka_codec::{ApiKey, DecodeError, ErrorCode};
 use log::{AppendBatches, Appended};
 use meta::config::TopicConfig;
-use meta::{controller, quota};
+use meta::quota;
 use parking_lot::Mutex;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
@@ -227,7 +227,7 @@ impl Appending<'_> {
         if !(-1..=1).contains(&request.acks) {
             return Err(Refusal::of(ErrorCode::InvalidRequiredAcks));
         }
-        if controller::is_internal(&topic.name) {
+        if self.ctx.node.keeps_for_itself(&topic.name) {
             let message = format!("Cannot append to internal topic {}", topic.name);
             return Err(Refusal::because(ErrorCode::InvalidTopicException, message));
         }

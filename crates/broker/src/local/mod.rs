@@ -7,6 +7,7 @@ mod reader;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use client::door::{
     Ack, Chunk, Door, DoorError, NewTopic, Record, StartAt, Tail, TopicImage, TopicPartition,
@@ -104,6 +105,9 @@ impl Door for LocalDoor {
 
     fn create_topic(&self, topic: NewTopic) -> BoxFuture<'static, Result<(), DoorError>> {
         let node = Arc::clone(&self.node);
+        if topic.name.starts_with(meta::controller::MQTT_PREFIX) {
+            node.serves_mqtt.store(true, Ordering::Release);
+        }
         async move {
             let new = meta::controller::NewTopic {
                 name: topic.name,

@@ -19,7 +19,7 @@ const DECOMPRESSED_BYTES_MAX: usize = 512 << 20;
 
 /// What one fetch brought for one partition.
 #[derive(Debug)]
-pub(super) struct Fetched {
+pub(crate) struct Fetched {
     partition: TopicPartition,
     rest: Bytes,
     /// Records of the batch that is being handed out.
@@ -42,7 +42,7 @@ pub(super) struct Fetched {
 
 impl Fetched {
     /// Records from `position` on; the first batch may begin before it.
-    pub(super) fn new(
+    pub(crate) fn new(
         partition: TopicPartition,
         records: Bytes,
         position: i64,
@@ -68,7 +68,7 @@ impl Fetched {
     }
 
     /// Where the next record will be found.
-    pub(super) fn position(&self) -> (i64, Option<i32>) {
+    pub(crate) fn position(&self) -> (i64, Option<i32>) {
         (self.position, self.leader_epoch)
     }
 
@@ -76,7 +76,7 @@ impl Fetched {
     ///
     /// # Errors
     /// [`Error::CorruptRecord`]; the position stays before the batch then.
-    pub(super) fn next(&mut self) -> Result<Option<ConsumerRecord>> {
+    pub(crate) fn next(&mut self) -> Result<Option<ConsumerRecord>> {
         loop {
             if let Some(record) = self.records.pop_front() {
                 self.position = match self.records.is_empty() {

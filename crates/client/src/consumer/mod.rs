@@ -2,7 +2,7 @@
 
 pub mod assignor;
 mod commits;
-mod fetched;
+pub(crate) mod fetched;
 mod group;
 mod heartbeats;
 mod membership;
@@ -10,7 +10,7 @@ mod offsets;
 mod partitions;
 mod poll;
 mod protocol;
-mod tasks;
+pub(crate) mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;

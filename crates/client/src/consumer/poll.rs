@@ -362,6 +362,7 @@ impl Consumer {
                 offset,
                 leader_epoch,
                 topic_id: metadata.topic(&partition.topic).map(|t| t.id).unwrap_or_default(),
+                max_bytes: self.config.max_partition_fetch_bytes,
             });
         }
         self.without_leader(leaderless.into_iter());

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_codec::fetch::{FetchPartition, FetchRequest, FetchTopic};
@@ -11,6 +12,7 @@ use super::group::Membership;
 use crate::admin::{GroupOffsets, IsolationLevel, ListedOffset};
 use crate::cluster::{Cluster, Purpose};
 use crate::config::ConsumerConfig;
+use crate::connection::Connection;
 use crate::door::TopicPartition;
 use crate::error::{Error, Result};
 use crate::group_offsets;
@@ -33,20 +35,21 @@ pub(super) enum Done {
 }
 
 /// An answer with what is needed to read it.
-pub(super) struct FetchAnswer {
-    pub(super) body: Bytes,
-    pub(super) version: i16,
-    pub(super) names: HashMap<Uuid, Arc<str>>,
+pub(crate) struct FetchAnswer {
+    pub(crate) body: Bytes,
+    pub(crate) version: i16,
+    pub(crate) names: HashMap<Uuid, Arc<str>>,
 }
 
 /// One partition of a fetch.
 #[derive(Clone, Debug)]
-pub(super) struct Wanted {
-    pub(super) partition: TopicPartition,
-    pub(super) term: u64,
-    pub(super) offset: i64,
-    pub(super) leader_epoch: i32,
-    pub(super) topic_id: Uuid,
+pub(crate) struct Wanted {
+    pub(crate) partition: TopicPartition,
+    pub(crate) term: u64,
+    pub(crate) offset: i64,
+    pub(crate) leader_epoch: i32,
+    pub(crate) topic_id: Uuid,
+    pub(crate) max_bytes: i32,
 }
 
 /// Fetches from one broker.
@@ -57,16 +60,20 @@ pub(super) async fn fetch(
     wanted: Vec<Wanted>,
 ) -> Done {
     let asked = wanted.iter().map(|w| ((w.partition.clone(), w.term), w.offset)).collect();
-    Done::Fetch { node, asked, answer: fetch_answer(&cluster, &config, node, &wanted).await }
+    let answer = async {
+        let connection = cluster.broker(node).await?;
+        fetch_from(&connection, &config, config.fetch_max_wait, &wanted).await
+    };
+    Done::Fetch { node, asked, answer: answer.await }
 }
 
-async fn fetch_answer(
-    cluster: &Cluster,
+/// Fetches over one connection; the broker waits at most `max_wait` for records.
+pub(crate) async fn fetch_from(
+    connection: &Connection,
     config: &ConsumerConfig,
-    node: i32,
+    max_wait: Duration,
     wanted: &[Wanted],
 ) -> Result<FetchAnswer> {
-    let connection = cluster.broker(node).await?;
     let by_id = wanted.iter().all(|w| !w.topic_id.is_zero());
     let newest = ApiKey::Fetch.versions().map_or(NEWEST_BY_NAME, |v| *v.end());
     let version = connection.version(ApiKey::Fetch, 4..=if by_id { newest } else { NEWEST_BY_NAME })?;
@@ -81,7 +88,7 @@ async fn fetch_answer(
             partition: w.partition.partition,
             current_leader_epoch: w.leader_epoch,
             fetch_offset: w.offset,
-            partition_max_bytes: config.max_partition_fetch_bytes,
+            partition_max_bytes: w.max_bytes,
             ..FetchPartition::default()
         });
     }
@@ -92,7 +99,7 @@ async fn fetch_answer(
     });
     let request = FetchRequest {
         replica_id: -1,
-        max_wait_ms: i32::try_from(config.fetch_max_wait.as_millis()).unwrap_or(i32::MAX),
+        max_wait_ms: i32::try_from(max_wait.as_millis()).unwrap_or(i32::MAX),
         min_bytes: config.fetch_min_bytes,
         max_bytes: config.fetch_max_bytes,
         isolation_level: i8::from(config.isolation == IsolationLevel::ReadCommitted),
@@ -105,7 +112,7 @@ async fn fetch_answer(
     let frame = connection.frame_with(ApiKey::Fetch, version, |correlation_id, client_id| {
         request.encode_frame(version, correlation_id, Some(client_id)).map(|frame| vec![frame])
     })?;
-    let body = connection.exchange(frame, config.client.request_timeout + config.fetch_max_wait).await?;
+    let body = connection.exchange(frame, config.client.request_timeout + max_wait).await?;
     Ok(FetchAnswer { body, version, names })
 }
 
@@ -141,7 +148,7 @@ pub(super) async fn lookup(
 }
 
 /// Whether an error of a partition will pass after a look at newer metadata.
-pub(super) fn passes(error: &Error) -> bool {
+pub(crate) fn passes(error: &Error) -> bool {
     use kafka_codec::ErrorCode as E;
     matches!(
         error.code(),

@@ -16,8 +16,8 @@ pub use configs::{ConfigChange, ConfigOp, alter_configs, check_topic_configs};
 pub use quotas::{QuotaChange, alter_quotas};
 pub use scram::{check_scram_upsertion, delete_scram, upsert_scram};
 pub use topics::{
-    CLIENT_TELEMETRY_TOPIC, INTERNAL_TOPICS, NewPartitions, NewTopic, Placement, TopicPlan, check_topic_name,
-    create_partitions, create_topic, delete_topic, is_internal,
+    CLIENT_TELEMETRY_TOPIC, INTERNAL_TOPICS, MQTT_PREFIX, NewPartitions, NewTopic, Placement, TopicPlan,
+    check_topic_name, create_partitions, create_topic, delete_topic, is_internal,
 };
 
 #[cfg(test)]

@@ -19,9 +19,12 @@ pub const INTERNAL_TOPICS: [&str; 3] = ["__consumer_offsets", "__transaction_sta
 /// The topic of what clients tell about themselves.
 pub const CLIENT_TELEMETRY_TOPIC: &str = "__client_telemetry";
 
+/// How the names of the topics begin that MQTT keeps its state in.
+pub const MQTT_PREFIX: &str = "__mqtt_";
+
 /// Whether a topic belongs to the broker itself: Kafka's internal topics, and ours.
 pub fn is_internal(name: &str) -> bool {
-    INTERNAL_TOPICS.contains(&name) || name == CLIENT_TELEMETRY_TOPIC || name.starts_with("__mqtt_")
+    INTERNAL_TOPICS.contains(&name) || name == CLIENT_TELEMETRY_TOPIC || name.starts_with(MQTT_PREFIX)
 }
 
 /// A topic to create.

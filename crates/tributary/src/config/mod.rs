@@ -21,8 +21,8 @@ use sources::{Origin, Setting};
 
 /// Everything a node is started with.
 pub struct Plan {
-    /// The log and the Kafka server (with no listeners where Kafka is off).
-    pub broker: BrokerConfig,
+    /// Where the log is.
+    pub store: Store,
     /// The MQTT server; `None` = off.
     pub mqtt: Option<MqttConfig>,
     /// Address of the console; `None` = off.
@@ -37,6 +37,14 @@ pub struct Plan {
     pub verbosity: Verbosity,
     /// What the operator should know: settings that are not used, addresses that were narrowed.
     pub notes: Vec<String>,
+}
+
+/// Where the commit log is.
+pub enum Store {
+    /// In this process: the log and the Kafka server (with no listeners where Kafka is off).
+    Embedded(Box<BrokerConfig>),
+    /// In a Kafka cluster, reached with these client properties.
+    Kafka(client::config::Properties),
 }
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -265,11 +273,11 @@ impl Draft {
 
     fn finish(
         mut self,
-        broker: Option<BrokerConfig>,
+        store: Option<Store>,
         mqtt: Option<MqttConfig>,
         console: Option<SocketAddr>,
     ) -> Result<Plan, Vec<String>> {
-        let Some(broker) = broker.filter(|_| self.problems.is_empty()) else {
+        let Some(store) = store.filter(|_| self.problems.is_empty()) else {
             self.problems.dedup();
             return Err(self.problems);
         };
@@ -277,7 +285,7 @@ impl Draft {
             self.mosquitto.iter().rev().find(|s| s.key == "pid_file").map(|s| PathBuf::from(&s.value));
         let verbosity = self.verbosity();
         let log = self.log_destination();
-        Ok(Plan { broker, mqtt, console, temporary: None, pid_file, log, verbosity, notes: self.notes })
+        Ok(Plan { store, mqtt, console, temporary: None, pid_file, log, verbosity, notes: self.notes })
     }
 
     /// `log_dest` of a Mosquitto file.
@@ -318,6 +326,16 @@ impl Draft {
 /// One line per problem.
 pub fn for_serve(settings: Vec<Setting>, problems: Vec<String>) -> Result<Plan, Vec<String>> {
     let mut draft = Draft::new(settings, problems);
+    match draft.own(sources::STORE).map(|s| s.value.clone()).as_deref() {
+        None | Some("embedded") => {}
+        Some("kafka") => return for_cluster(draft),
+        Some(other) => draft.problem(sources::STORE, format!("{other}: expected embedded or kafka")),
+    }
+    for key in [sources::BOOTSTRAP, sources::STORE_CONFIG] {
+        if draft.own(key).is_some() {
+            draft.problem(key, "means something only with store=kafka");
+        }
+    }
     draft.set_data_dir("tributary-data");
     // As in the server.properties that Kafka ships: a newcomer's first consumer need not wait for others.
     draft.default_kafka("group.initial.rebalance.delay.ms", "0");
@@ -329,7 +347,57 @@ pub fn for_serve(settings: Vec<Setting>, problems: Vec<String>) -> Result<Plan, 
     }
     let mqtt = mqtt_settings::build(&mut draft, "127.0.0.1:1883");
     let console = draft.console("127.0.0.1:8080");
-    draft.finish(broker, mqtt, console)
+    draft.finish(embedded(broker), mqtt, console)
+}
+
+fn embedded(broker: Option<BrokerConfig>) -> Option<Store> {
+    broker.map(|broker| Store::Embedded(Box::new(broker)))
+}
+
+/// The plan of `tributary serve --store kafka`: MQTT and console here, the log in a cluster. Settings with Kafka's names are
+/// those of its clients.
+fn for_cluster(mut draft: Draft) -> Result<Plan, Vec<String>> {
+    if draft.own(sources::KAFKA).is_some_and(|s| s.value != "off") {
+        draft.problem(
+            sources::KAFKA,
+            "with store=kafka the cluster itself serves Kafka clients: leave it out, or off",
+        );
+    }
+    if draft.own(sources::DATA).is_some() {
+        draft.problem(sources::DATA, "with store=kafka nothing is stored here: leave it out");
+    }
+    let mut given: BTreeMap<String, Setting> = BTreeMap::new();
+    if let Some(file) = draft.own(sources::STORE_CONFIG).map(|s| PathBuf::from(&s.value)) {
+        match sources::from_properties_file(&file) {
+            Ok(settings) => given.extend(settings.into_iter().map(|s| (s.key.clone(), s))),
+            Err(problems) => draft.problems.extend(problems),
+        }
+    }
+    given.append(&mut draft.kafka);
+    let mut properties: client::config::Properties =
+        given.values().map(|s| (s.key.clone(), s.value.clone())).collect();
+    if let Some(bootstrap) = draft.own(sources::BOOTSTRAP) {
+        properties.insert("bootstrap.servers".into(), bootstrap.value.clone());
+    }
+    if !properties.contains_key("bootstrap.servers") {
+        draft.problem(sources::STORE, "kafka: say where it is: --bootstrap host:9092");
+    } else {
+        match client::ProducerConfig::from_properties(properties.clone()) {
+            Ok(config) => {
+                for key in &config.client.unknown {
+                    let origin = given.get(key).map_or_else(String::new, |s| format!("{}: ", s.origin));
+                    draft.notes.push(format!("{origin}{key}: not a property of Kafka's clients, not used"));
+                }
+            }
+            Err(error) => draft.problem(sources::STORE, format!("kafka: {error}")),
+        }
+    }
+    let mqtt = mqtt_settings::build(&mut draft, "127.0.0.1:1883");
+    if mqtt.is_none() && draft.problems.is_empty() {
+        draft.problem(sources::MQTT, "off: with store=kafka there is nothing else to serve");
+    }
+    let console = draft.console("127.0.0.1:8080");
+    draft.finish(Some(Store::Kafka(properties)), mqtt, console)
 }
 
 /// The plan of `kafka-server-start FILE`: Kafka's listeners, and MQTT and console only where a key of ours names them.
@@ -348,7 +416,7 @@ pub fn for_kafka_file(settings: Vec<Setting>, problems: Vec<String>) -> Result<P
     }
     let mqtt = mqtt_settings::build(&mut draft, "");
     let console = draft.console("off");
-    draft.finish(broker, mqtt, console)
+    draft.finish(embedded(broker), mqtt, console)
 }
 
 /// The plan of `mosquitto [-c FILE] [-p PORT]…`: MQTT listeners; Kafka only by `kafka_listener`.
@@ -406,7 +474,7 @@ pub fn for_mosquitto_file(
         draft.keep_to_loopback(config);
     }
     let mqtt = mqtt_settings::build_from_mosquitto(&mut draft, ports);
-    let mut plan = draft.finish(broker, mqtt, None)?;
+    let mut plan = draft.finish(embedded(broker), mqtt, None)?;
     plan.temporary = temporary;
     Ok(plan)
 }

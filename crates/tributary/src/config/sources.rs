@@ -61,9 +61,28 @@ pub const TLS_CERT: &str = "tls-cert";
 pub const TLS_KEY: &str = "tls-key";
 /// See [`TLS_CERT`].
 pub const TLS_CA: &str = "tls-ca";
+/// Where the log is: `embedded` or `kafka`.
+pub const STORE: &str = "store";
+/// With `store=kafka`, the cluster's `host:port,…`.
+pub const BOOTSTRAP: &str = "bootstrap";
+/// With `store=kafka`, a file with properties of Kafka's clients (security).
+pub const STORE_CONFIG: &str = "store-config";
 /// All of them.
-pub const OWN: &[&str] =
-    &[DATA, MQTT, MQTT_TLS, MQTT_WS, MQTT_WSS, TLS_CERT, TLS_KEY, TLS_CA, KAFKA, CONSOLE];
+pub const OWN: &[&str] = &[
+    DATA,
+    MQTT,
+    MQTT_TLS,
+    MQTT_WS,
+    MQTT_WSS,
+    TLS_CERT,
+    TLS_KEY,
+    TLS_CA,
+    KAFKA,
+    CONSOLE,
+    STORE,
+    BOOTSTRAP,
+    STORE_CONFIG,
+];
 
 /// `key=value` from `--set` or `--override`.
 ///
@@ -131,6 +150,10 @@ struct TomlFile {
     tls_ca: Option<toml::Spanned<toml::Value>>,
     kafka: Option<toml::Spanned<toml::Value>>,
     console: Option<toml::Spanned<toml::Value>>,
+    store: Option<toml::Spanned<toml::Value>>,
+    bootstrap: Option<toml::Spanned<toml::Value>>,
+    #[serde(rename = "store-config")]
+    store_config: Option<toml::Spanned<toml::Value>>,
     #[serde(default)]
     settings: BTreeMap<String, toml::Spanned<toml::Value>>,
 }
@@ -157,6 +180,9 @@ pub fn from_toml_file(path: &Path) -> Result<Vec<Setting>, Vec<String>> {
         (TLS_CA, file.tls_ca),
         (KAFKA, file.kafka),
         (CONSOLE, file.console),
+        (STORE, file.store),
+        (BOOTSTRAP, file.bootstrap),
+        (STORE_CONFIG, file.store_config),
     ];
     let own = own.into_iter().filter_map(|(key, value)| Some((key.to_string(), value?)));
     let mut settings = Vec::new();

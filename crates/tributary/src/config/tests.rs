@@ -1,5 +1,12 @@
 use super::*;
 
+fn broker(plan: &Plan) -> &BrokerConfig {
+    match &plan.store {
+        Store::Embedded(broker) => broker,
+        Store::Kafka(_) => panic!("the log is here"),
+    }
+}
+
 fn settings(pairs: &[(&str, &str)]) -> Vec<Setting> {
     pairs
         .iter()
@@ -21,7 +28,7 @@ fn mosquitto(text: &str, ports: &[u16]) -> Result<Plan, Vec<String>> {
 }
 
 fn kafka_addresses(plan: &Plan) -> Vec<String> {
-    plan.broker.listeners.iter().map(|l| format!("{}://{}:{}", l.name, l.bind.host, l.bind.port)).collect()
+    broker(plan).listeners.iter().map(|l| format!("{}://{}:{}", l.name, l.bind.host, l.bind.port)).collect()
 }
 
 fn mqtt_addresses(plan: &Plan) -> Vec<String> {
@@ -34,7 +41,7 @@ fn serve_without_anything_listens_on_loopback() {
     assert_eq!(kafka_addresses(&plan), ["PLAINTEXT://127.0.0.1:9092"]);
     assert_eq!(mqtt_addresses(&plan), ["127.0.0.1:1883"]);
     assert_eq!(plan.console.expect("a console").to_string(), "127.0.0.1:8080");
-    assert_eq!(plan.broker.data_dir, Path::new("tributary-data"));
+    assert_eq!(broker(&plan).data_dir, Path::new("tributary-data"));
 }
 
 #[test]
@@ -45,7 +52,7 @@ fn addresses_repeat_and_off_means_off() {
     assert_eq!(kafka_addresses(&plan), ["PLAINTEXT://127.0.0.1:9092", "INNER://127.0.0.1:9093"]);
     assert!(plan.console.is_none());
     let plan = serve(&[("mqtt", "off"), ("kafka", "off")]).expect("a plan");
-    assert!(plan.mqtt.is_none() && plan.broker.listeners.is_empty());
+    assert!(plan.mqtt.is_none() && broker(&plan).listeners.is_empty());
 }
 
 #[test]
@@ -90,7 +97,7 @@ fn a_kafka_file_opens_kafka_only() {
         for_kafka_file(settings(&[("log.dirs", "/x/y"), ("broker.id", "0")]), Vec::new()).expect("a plan");
     assert_eq!(kafka_addresses(&plan), ["PLAINTEXT://127.0.0.1:9092"]);
     assert!(plan.mqtt.is_none() && plan.console.is_none());
-    assert_eq!(plan.broker.data_dir, Path::new("/x/y"));
+    assert_eq!(broker(&plan).data_dir, Path::new("/x/y"));
     assert!(plan.notes.iter().any(|n| n.contains("serves this machine only")), "{:?}", plan.notes);
     let plan = for_kafka_file(settings(&[("mqtt", "127.0.0.1:0")]), Vec::new()).expect("a plan");
     assert_eq!(mqtt_addresses(&plan), ["127.0.0.1:0"]);
@@ -104,12 +111,12 @@ fn a_mosquitto_file_opens_mqtt_only() {
     );
     let plan = plan.expect("a plan");
     assert_eq!(mqtt_addresses(&plan), ["127.0.0.1:1884"]);
-    assert!(plan.broker.listeners.is_empty() && plan.console.is_none() && plan.temporary.is_none());
-    assert_eq!(plan.broker.data_dir, Path::new("/x/y/"));
+    assert!(broker(&plan).listeners.is_empty() && plan.console.is_none() && plan.temporary.is_none());
+    assert_eq!(broker(&plan).data_dir, Path::new("/x/y/"));
     let plan = mosquitto("kafka_listener 127.0.0.1:9099\n", &[]).expect("a plan");
     assert_eq!(kafka_addresses(&plan), ["PLAINTEXT://127.0.0.1:9099"]);
     assert_eq!(mqtt_addresses(&plan), ["127.0.0.1:1883"]);
-    assert_eq!(plan.temporary.as_deref(), Some(plan.broker.data_dir.as_path()));
+    assert_eq!(plan.temporary.as_deref(), Some(broker(&plan).data_dir.as_path()));
 }
 
 #[test]
@@ -181,4 +188,35 @@ fn routes_are_read() {
     assert!(problems[0].contains("is not fsync or memory"), "{problems:?}");
     let problems = serve(&[("mqtt.route.x", "a b c")]).err().expect("refused");
     assert!(problems[0].contains("expected FILTER -> TOPIC"), "{problems:?}");
+}
+
+#[test]
+fn a_cluster_as_the_store_takes_properties_of_kafka_clients() {
+    let plan = serve(&[
+        ("store", "kafka"),
+        ("bootstrap", "one:9092,two:9092"),
+        ("security.protocol", "SSL"),
+        ("no.such.property", "1"),
+    ])
+    .expect("a plan");
+    let Store::Kafka(properties) = &plan.store else { panic!("the log is in the cluster") };
+    assert_eq!(properties.get("bootstrap.servers").map(String::as_str), Some("one:9092,two:9092"));
+    assert_eq!(properties.get("security.protocol").map(String::as_str), Some("SSL"));
+    assert_eq!(plan.notes, ["--set: no.such.property: not a property of Kafka's clients, not used"]);
+    assert_eq!(mqtt_addresses(&plan), ["127.0.0.1:1883"]);
+}
+
+#[test]
+fn what_contradicts_a_store_is_refused_by_name() {
+    let refused = |pairs: &[(&str, &str)]| serve(pairs).map(drop).expect_err("refused");
+    assert_eq!(
+        refused(&[("store", "kafka"), ("kafka", "127.0.0.1:1"), ("data", "d")]),
+        [
+            "--set: kafka: with store=kafka the cluster itself serves Kafka clients: leave it out, or off",
+            "--set: data: with store=kafka nothing is stored here: leave it out",
+            "--set: store: kafka: say where it is: --bootstrap host:9092",
+        ]
+    );
+    assert_eq!(refused(&[("bootstrap", "h:1")]), ["--set: bootstrap: means something only with store=kafka"]);
+    assert_eq!(refused(&[("store", "disk")]), ["--set: store: disk: expected embedded or kafka"]);
 }

@@ -1,0 +1,338 @@
+//! Appends in the order they were asked for: plain ones through an idempotent producer, atomic ones in transactions.
+//!
+//! A partition is either written to by plain appends or by the transaction that is under way, never by both: what
+//! comes later for it waits, so that two producers cannot overtake each other.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, OptionFuture};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use kafka_codec::ErrorCode;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{errors, knows};
+use crate::cluster::Cluster;
+use crate::config::ProducerConfig;
+use crate::door::{DoorError, Record, TopicPartition};
+use crate::error::{Error, Result};
+use crate::producer::{Delivery, Producer};
+use crate::record::ProducerRecord;
+
+/// Records of one transaction at most, but for a larger atomic append.
+const TRANSACTION_RECORDS_MAX: usize = 5_000;
+/// Between two tries to learn how a transaction ended.
+const OUTCOME_BACKOFF: Duration = Duration::from_millis(200);
+
+type Offsets = Vec<Result<i64, DoorError>>;
+
+/// What a caller asked for.
+pub(super) enum Command {
+    Append { to: TopicPartition, records: Vec<Record>, reply: oneshot::Sender<Offsets> },
+    Atomic(Atomic),
+}
+
+pub(super) struct Atomic {
+    records: Vec<(TopicPartition, Record)>,
+    reply: oneshot::Sender<Result<Vec<i64>, DoorError>>,
+}
+
+impl Command {
+    pub(super) fn append(to: TopicPartition, records: Vec<Record>) -> (Self, oneshot::Receiver<Offsets>) {
+        let (reply, answer) = oneshot::channel();
+        (Self::Append { to, records, reply }, answer)
+    }
+
+    pub(super) fn atomic(
+        records: Vec<(TopicPartition, Record)>,
+    ) -> (Self, oneshot::Receiver<Result<Vec<i64>, DoorError>>) {
+        let (reply, answer) = oneshot::channel();
+        (Self::Atomic(Atomic { records, reply }), answer)
+    }
+
+    fn partitions(&self) -> Vec<TopicPartition> {
+        match self {
+            Self::Append { to, .. } => vec![to.clone()],
+            Self::Atomic(atomic) => atomic.records.iter().map(|(to, _)| to.clone()).collect(),
+        }
+    }
+}
+
+pub(super) fn stopped() -> DoorError {
+    DoorError::Storage("the connection to the cluster was closed".to_owned())
+}
+
+fn produced(to: &TopicPartition, record: Record) -> ProducerRecord {
+    ProducerRecord {
+        topic: Arc::clone(&to.topic),
+        partition: Some(to.partition),
+        timestamp_ms: record.timestamp_ms,
+        key: record.key,
+        value: record.value,
+        headers: record.headers,
+    }
+}
+
+/// The task that all appends of a door go through.
+pub(super) struct Appending {
+    producer: Producer,
+    cluster: Arc<Cluster>,
+    /// `None` while a transaction has it.
+    transactions: Option<Transactions>,
+    waiting: VecDeque<Command>,
+    /// Plain appends under way for each partition.
+    under_way: HashMap<TopicPartition, usize>,
+    /// Partitions of the transaction under way.
+    in_transaction: HashSet<TopicPartition>,
+    answered: FuturesUnordered<BoxFuture<'static, TopicPartition>>,
+    ending: OptionFuture<BoxFuture<'static, Transactions>>,
+}
+
+impl Appending {
+    pub(super) fn new(producer: Producer, transactions: Transactions, cluster: Arc<Cluster>) -> Self {
+        Self {
+            producer,
+            cluster,
+            transactions: Some(transactions),
+            waiting: VecDeque::new(),
+            under_way: HashMap::new(),
+            in_transaction: HashSet::new(),
+            answered: FuturesUnordered::new(),
+            ending: None.into(),
+        }
+    }
+
+    /// Works until nobody holds the door and everything is answered.
+    pub(super) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        let mut open = true;
+        loop {
+            tokio::select! {
+                command = commands.recv(), if open => match command {
+                    Some(command) => {
+                        self.waiting.push_back(command);
+                        while let Ok(more) = commands.try_recv() {
+                            self.waiting.push_back(more);
+                        }
+                    }
+                    None => open = false,
+                },
+                Some(partition) = self.answered.next() => self.leave(&partition),
+                Some(transactions) = &mut self.ending => {
+                    self.ending = None.into();
+                    self.in_transaction.clear();
+                    self.transactions = Some(transactions);
+                }
+                else => return,
+            }
+            self.begin_what_may().await;
+        }
+    }
+
+    fn leave(&mut self, partition: &TopicPartition) {
+        if let Some(count) = self.under_way.get_mut(partition) {
+            *count -= 1;
+            if *count == 0 {
+                self.under_way.remove(partition);
+            }
+        }
+    }
+
+    /// Begins, in order, everything that need not wait for what is before it.
+    async fn begin_what_may(&mut self) {
+        // Nothing may overtake what is held for these.
+        let mut held: HashSet<TopicPartition> = HashSet::new();
+        // The next transaction's: other atomic appends may join it, plain ones wait.
+        let mut joined: HashSet<TopicPartition> = HashSet::new();
+        let mut batch: Vec<Atomic> = Vec::new();
+        let mut batched = 0;
+        let mut still = VecDeque::new();
+        for command in std::mem::take(&mut self.waiting) {
+            let partitions = command.partitions();
+            let behind = |p: &TopicPartition| held.contains(p) || self.in_transaction.contains(p);
+            let may = !partitions.iter().any(behind)
+                && match &command {
+                    Command::Append { to, .. } => !joined.contains(to),
+                    Command::Atomic(atomic) => {
+                        self.transactions.is_some()
+                            && (batched == 0 || batched + atomic.records.len() <= TRANSACTION_RECORDS_MAX)
+                            && !partitions.iter().any(|p| self.under_way.contains_key(p))
+                    }
+                };
+            match command {
+                command if !may => {
+                    held.extend(partitions);
+                    still.push_back(command);
+                }
+                Command::Append { to, records, reply } => self.append(to, records, reply).await,
+                Command::Atomic(atomic) => {
+                    batched += atomic.records.len();
+                    joined.extend(partitions);
+                    batch.push(atomic);
+                }
+            }
+        }
+        self.waiting = still;
+        if let Some(transactions) = self.transactions.take_if(|_| !batch.is_empty()) {
+            self.in_transaction = joined;
+            self.ending = Some(transactions.run(batch).boxed()).into();
+        }
+    }
+
+    async fn append(&mut self, to: TopicPartition, records: Vec<Record>, reply: oneshot::Sender<Offsets>) {
+        // The topic may have gone since it was asked for; the producer would wait for it.
+        if let Err(error) = knows(&self.cluster.metadata(), &to) {
+            let _ = reply.send(records.iter().map(|_| Err(error.clone())).collect());
+            return;
+        }
+        let mut deliveries = Vec::with_capacity(records.len());
+        for record in records {
+            // Waits while the producer's memory is full: so do those behind it.
+            deliveries.push(self.producer.send(produced(&to, record)).await);
+        }
+        *self.under_way.entry(to.clone()).or_default() += 1;
+        self.answered.push(
+            async move {
+                let mut offsets = Vec::with_capacity(deliveries.len());
+                for delivery in deliveries {
+                    let written = match delivery {
+                        Ok(delivery) => delivery.await,
+                        Err(error) => Err(error),
+                    };
+                    offsets
+                        .push(written.map(|m| m.offset).map_err(|error| errors::of_topic(&error, &to.topic)));
+                }
+                let _ = reply.send(offsets);
+                to
+            }
+            .boxed(),
+        );
+    }
+}
+
+/// The producer of atomic appends.
+pub(super) struct Transactions {
+    config: ProducerConfig,
+    /// `None` after a failure that only a new producer can get over.
+    producer: Option<Producer>,
+    /// Another node has taken this one's place.
+    fenced: Option<Error>,
+}
+
+impl Transactions {
+    /// Fences whoever used the transactional id before, and ends what it left open.
+    pub(super) async fn begin(config: ProducerConfig) -> Result<Self> {
+        let producer = Producer::new(config.clone())?;
+        producer.init_transactions().await?;
+        Ok(Self { config, producer: Some(producer), fenced: None })
+    }
+
+    /// All of them in one transaction; when it fails, each in one of its own, so that what cannot be written does not
+    /// hold up the rest.
+    async fn run(mut self, atomics: Vec<Atomic>) -> Self {
+        let all: Vec<_> = atomics.iter().flat_map(|atomic| atomic.records.iter().cloned()).collect();
+        match self.commit(all).await {
+            Ok(offsets) => {
+                let mut offsets = offsets.into_iter();
+                for atomic in atomics {
+                    let own = offsets.by_ref().take(atomic.records.len()).collect();
+                    let _ = atomic.reply.send(Ok(own));
+                }
+            }
+            Err(error) if atomics.len() == 1 => {
+                for atomic in atomics {
+                    let _ = atomic.reply.send(Err(error.clone()));
+                }
+            }
+            Err(_) => {
+                for atomic in atomics {
+                    let offsets = self.commit(atomic.records).await;
+                    let _ = atomic.reply.send(offsets);
+                }
+            }
+        }
+        self
+    }
+
+    async fn commit(&mut self, records: Vec<(TopicPartition, Record)>) -> Result<Vec<i64>, DoorError> {
+        let topic = records.first().map(|(to, _)| Arc::clone(&to.topic)).unwrap_or_default();
+        match self.try_commit(records).await {
+            Ok(offsets) => Ok(offsets),
+            Err(error) => {
+                tracing::warn!(%error, "a transaction failed");
+                Err(errors::of_topic(&error, &topic))
+            }
+        }
+    }
+
+    async fn try_commit(&mut self, records: Vec<(TopicPartition, Record)>) -> Result<Vec<i64>> {
+        if let Some(error) = &self.fenced {
+            return Err(error.clone());
+        }
+        let producer = match &self.producer {
+            Some(producer) => producer.clone(),
+            None => {
+                let producer = Producer::new(self.config.clone())?;
+                producer.init_transactions().await?;
+                self.producer.insert(producer).clone()
+            }
+        };
+        producer.begin_transaction()?;
+        let written = write(&producer, records).await;
+        match written {
+            Ok(deliveries) => self.end(&producer, deliveries).await,
+            Err(error) => {
+                self.note(&error);
+                self.give_up(&producer).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Commits, and asks again until the outcome is known: an answer must not be a guess.
+    async fn end(&mut self, producer: &Producer, deliveries: Vec<Delivery>) -> Result<Vec<i64>> {
+        loop {
+            match producer.commit_transaction().await {
+                Ok(()) => break,
+                Err(error @ (Error::Timeout(_) | Error::Connection { .. })) => {
+                    tracing::warn!(%error, "the outcome of a transaction is not known yet, asking again");
+                    tokio::time::sleep(OUTCOME_BACKOFF).await;
+                }
+                Err(error) => {
+                    self.give_up(producer).await;
+                    self.note(&error);
+                    return Err(error);
+                }
+            }
+        }
+        let mut offsets = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            offsets.push(delivery.await?.offset);
+        }
+        Ok(offsets)
+    }
+
+    /// Aborts; a producer that cannot even do that is replaced.
+    async fn give_up(&mut self, producer: &Producer) {
+        if let Err(error) = producer.abort_transaction().await {
+            tracing::warn!(%error, "a transaction could not be aborted");
+            self.note(&error);
+            self.producer = None;
+        }
+    }
+
+    fn note(&mut self, error: &Error) {
+        if error.code() == Some(ErrorCode::ProducerFenced) {
+            self.fenced = Some(error.clone());
+        }
+    }
+}
+
+async fn write(producer: &Producer, records: Vec<(TopicPartition, Record)>) -> Result<Vec<Delivery>> {
+    let mut deliveries = Vec::with_capacity(records.len());
+    for (to, record) in records {
+        deliveries.push(producer.send(produced(&to, record)).await?);
+    }
+    Ok(deliveries)
+}

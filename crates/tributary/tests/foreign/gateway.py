@@ -1,0 +1,255 @@
+#!/usr/bin/env python3
+"""MQTT with a Kafka cluster as its only storage: `tributary serve --store kafka`, on Apache Kafka and on our own server.
+
+  gateway.py --ours PATH [--kills N]
+
+Publishes and subscribes with paho and Debian's tools, reads with Kafka's client, kills the gateway under load. Ends with
+`N passed, M failed`. Needs a Python with requirements.txt installed."""
+import argparse, os, shutil, signal, subprocess, sys, tempfile, threading, time, traceback
+import confluent_kafka
+import paho.mqtt.client as mqtt
+import real_kafka
+
+p = argparse.ArgumentParser()
+p.add_argument("--ours", required=True)
+p.add_argument("--kills", type=int, default=3, help="how often the gateway is killed under load at each QoS")
+a = p.parse_args()
+OURS = os.path.abspath(a.ours)
+WAIT = 60
+passed, failed = 0, []
+
+
+def check(name):
+    def run(function):
+        global passed
+        try:
+            function()
+            passed += 1
+            print("pass", name, flush=True)
+        except Exception:
+            failed.append(name)
+            print("FAIL", name, flush=True)
+            traceback.print_exc()
+        return function
+    return run
+
+
+def equal(got, expected):
+    if got != expected:
+        raise AssertionError("got %r\nexpected %r" % (got, expected))
+
+
+def serve(*args):
+    """The process, and what it listens on."""
+    process = subprocess.Popen([OURS, "serve", "--console", "off", *args], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+    addresses = {}
+    for line in process.stdout:
+        words = line.split()
+        if words and words[0] == "listening":
+            addresses[words[1]] = words[2]
+        if words == ["ready"]:
+            return process, addresses
+    raise SystemExit("the node did not start")
+
+
+class OurKafka:
+    """Our own server as the cluster."""
+
+    def __init__(self):
+        self.data = tempfile.mkdtemp(prefix="gateway-")
+        self.process, addresses = serve("--mqtt", "off", "--kafka", "127.0.0.1:0", "--data", self.data + "/d")
+        self.bootstrap = addresses["kafka"]
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(30)
+        shutil.rmtree(self.data, ignore_errors=True)
+
+
+class Gateway:
+    def __init__(self, bootstrap):
+        self.bootstrap = bootstrap
+        self.port = real_kafka.free_port()
+        self.start()
+
+    def start(self):
+        self.process, _ = serve("--store", "kafka", "--bootstrap", self.bootstrap, "--mqtt", "127.0.0.1:%d" % self.port)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        self.process.terminate()
+        equal(self.process.wait(30), 0)
+
+
+def client(gateway, client_id, clean=False, on_message=None):
+    """A connected client that comes back by itself."""
+    c = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=clean, protocol=mqtt.MQTTv311)
+    c.reconnect_delay_set(1, 1)
+    connected = threading.Event()
+    c.on_connect = lambda *_: connected.set()
+    if on_message:
+        c.on_message = on_message
+    c.connect("127.0.0.1", gateway.port, keepalive=20)
+    c.loop_start()
+    if not connected.wait(WAIT):
+        raise AssertionError("%s: no CONNACK" % client_id)
+    return c
+
+
+def end(c):
+    c.disconnect()
+    c.loop_stop()
+
+
+def subscribe(c, topic_filter, qos):
+    done = threading.Event()
+    c.on_subscribe = lambda *_: done.set()
+    c.subscribe(topic_filter, qos)
+    if not done.wait(WAIT):
+        raise AssertionError("no SUBACK")
+
+
+def publish(c, topic, payload, qos, retain=False):
+    c.publish(topic, payload, qos=qos, retain=retain).wait_for_publish(WAIT)
+
+
+def until(what, holds):
+    deadline = time.monotonic() + WAIT
+    while not holds():
+        if time.monotonic() > deadline:
+            raise AssertionError("timeout: " + what)
+        time.sleep(0.02)
+
+
+def records(bootstrap, topic, enough):
+    """What a read_committed consumer sees: (key, value), until `enough` says so of the list, and nothing more comes."""
+    consumer = confluent_kafka.Consumer({"bootstrap.servers": bootstrap, "group.id": "reader-%d" % time.time_ns(),
+                                         "auto.offset.reset": "earliest", "isolation.level": "read_committed"})
+    consumer.subscribe([topic])
+    found, deadline, quiet = [], time.monotonic() + WAIT, 0
+    while time.monotonic() < deadline and quiet < 3:
+        message = consumer.poll(0.3)
+        if message is None:
+            quiet = quiet + 1 if enough(found) else 0
+        elif message.error() is None:
+            found.append(((message.key() or b"").decode(), message.value().decode()))
+    consumer.close()
+    return found
+
+
+def kill_rounds(gateway, bootstrap, qos):
+    """Publishes one message after the other, each until it is acknowledged, while the gateway is killed; whoever subscribed
+    before gets them in order. The subscriber's session lasts over the kills too."""
+    topic, total = "kills%d" % qos, 150 * max(1, a.kills)
+    received = []
+    listener = client(gateway, "listener-%d" % qos, on_message=lambda _c, _u, m: received.append(m.payload.decode()))
+    subscribe(listener, topic + "/#", qos)
+    sender = client(gateway, "sender-%d" % qos)
+    stop = threading.Event()
+
+    def killer():
+        for _ in range(a.kills):
+            mark = len(sent) + 40
+            while len(sent) < mark and not stop.is_set():
+                time.sleep(0.01)
+            gateway.kill()
+            gateway.start()
+
+    sent = []
+    thread = threading.Thread(target=killer)
+    thread.start()
+    try:
+        for i in range(total):
+            info = sender.publish(topic + "/a", "%d" % i, qos=qos)
+            info.wait_for_publish(WAIT)
+            if not info.is_published():
+                raise AssertionError("message %d was never acknowledged" % i)
+            sent.append("%d" % i)
+    finally:
+        stop.set()
+        thread.join()
+    stored = [value for _, value in records(bootstrap, topic, lambda found: {v for _, v in found} >= set(sent))]
+    in_order = list(dict.fromkeys(stored))
+    equal(in_order, sent)
+    until("the subscriber has all", lambda: set(received) >= set(sent))
+    if qos == 2:
+        equal(stored, sent)
+        equal(received, sent)
+    else:
+        equal(list(dict.fromkeys(received)), sent)
+    for c in (sender, listener):
+        end(c)
+
+
+def run(kind, kafka):
+    bootstrap = kafka.bootstrap
+    gateway = Gateway(bootstrap)
+
+    @check("%s: what devices publish at every QoS is in the cluster" % kind)
+    def _():
+        c = client(gateway, "device", clean=True)
+        for qos in (0, 1, 2):
+            publish(c, "sensors/%d/temp" % qos, "at %d" % qos, qos)
+        end(c)
+        found = records(bootstrap, "sensors", lambda found: len(found) >= 3)
+        equal(sorted(found), [("sensors/%d/temp" % qos, "at %d" % qos) for qos in (0, 1, 2)])
+
+    @check("%s: what a Kafka client produces reaches subscribers" % kind)
+    def _():
+        received = []
+        c = client(gateway, "display", clean=True, on_message=lambda _c, _u, m: received.append((m.topic, m.payload.decode())))
+        subscribe(c, "sensors/#", 1)
+        producer = confluent_kafka.Producer({"bootstrap.servers": bootstrap})
+        for i in range(20):
+            producer.produce("sensors", key="sensors/k", value="%d" % i)
+        equal(producer.flush(WAIT), 0)
+        until("all are received", lambda: len(received) >= 20)
+        equal(received, [("sensors/k", "%d" % i) for i in range(20)])
+        end(c)
+
+    @check("%s: sessions and retained messages outlive the gateway" % kind)
+    def _():
+        c = client(gateway, "sleeper")
+        subscribe(c, "news/#", 1)
+        end(c)
+        c = client(gateway, "writer", clean=True)
+        for i in range(50):
+            publish(c, "news/a", "%d" % i, 1)
+        publish(c, "state/lamp", "on", 1, retain=True)
+        end(c)
+        gateway.kill()
+        gateway.start()
+        received = []
+        c = client(gateway, "sleeper", on_message=lambda _c, _u, m: received.append(m.payload.decode()))
+        until("the session brings what came meanwhile", lambda: len(received) >= 50)
+        equal(received, ["%d" % i for i in range(50)])
+        end(c)
+        retained = []
+        c = client(gateway, "late", clean=True, on_message=lambda _c, _u, m: retained.append((m.payload.decode(), m.retain)))
+        subscribe(c, "state/#", 1)
+        until("the retained message comes", lambda: retained)
+        equal(retained, [("on", True)])
+        end(c)
+
+    for qos in (1, 2):
+        @check("%s: nothing is lost%s over %d kills at QoS %d" % (kind, " or doubled" if qos == 2 else "", a.kills, qos))
+        def _():
+            kill_rounds(gateway, bootstrap, qos)
+
+    @check("%s: the gateway stops cleanly" % kind)
+    def _():
+        gateway.stop()
+
+
+for kind, start in (("our server", OurKafka), ("Apache Kafka", real_kafka.RealKafka)):
+    kafka = start()
+    try:
+        run(kind, kafka)
+    finally:
+        kafka.stop()
+
+print("%d passed, %d failed" % (passed, len(failed)))
+sys.exit(1 if failed else 0)
