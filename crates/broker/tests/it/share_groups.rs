@@ -311,9 +311,10 @@ async fn what_was_accepted_stays_accepted_over_restarts() {
         assert_eq!(start_offset(&mut client).await, (1, 2));
     }
     let mut one = Member::new("one", topic);
-    // What was out and never acknowledged had no delivery stored.
-    let again = one.fetch(&mut client).await;
-    assert_eq!(again.acquired, [(1, 1, 1), (3, 3, 2)]);
+    // What was out and never acknowledged had its delivery stored only if the member's connection ended before the broker.
+    let again = one.fetch(&mut client).await.acquired;
+    assert!([[(1, 1, 1), (3, 3, 2)], [(1, 1, 2), (3, 3, 2)]].contains(&[again[0], again[1]]), "{again:?}");
+    assert_eq!(again.len(), 2);
     assert_eq!(one.acknowledge(&mut client, 1, 1, &[ACCEPT]).await, NONE);
     assert_eq!(one.acknowledge(&mut client, 3, 3, &[ACCEPT]).await, NONE);
     assert_eq!(start_offset(&mut client).await, (5, 0));
