@@ -539,7 +539,8 @@ class Side:
             (r"TopicId: (?!')\S+", "TopicId: I"), (r"console-consumer-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "console-consumer-UUID"),
             (r"perf-consumer-(\d{1,5}|NNNNN)\b(\) )? *", "perf-consumer-N"),
             (r'"timestamp":\d+', '"timestamp":T'), (r"metrics- .*", "metrics- SPEEDS"),
-            # A Java set: in any order.
+            # A Java map, in any order, and a set.
+            (r'"topic":"([^"]*)","partition":(\d+)', r'"partition":\2,"topic":"\1"'),
             (r'"offsets":\[([\d,]+)\]', lambda m: '"offsets":%s' % sorted(map(int, m[1].split(",")))),
             # What the speed tests measure.
             (r"\d+\.\d+ records/sec.*", "SPEED"), (r"(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d:\d{3}, .*$", "SPEEDS"),
