@@ -37,7 +37,7 @@ pub struct BridgeConfig {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MqttSide {
-    /// `host:port`, or a URL with `mqtt://`, `mqtts://`, `ws://` or `wss://`.
+    /// `host:port`, or a URL with `mqtt://` or `mqtts://` (TLS; port 8883 when none is given).
     pub address: String,
     /// `5` (falls back to 3.1.1 when the broker does not know it), `"5 only"` or `"3.1.1"`.
     #[serde(default)]

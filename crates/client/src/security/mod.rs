@@ -39,6 +39,16 @@ impl SecuritySettings {
     }
 }
 
+/// TLS as a Kafka client with these properties speaks it (`ssl.truststore.location`, `ssl.keystore.key` …), for other
+/// protocols' connections. The files are read now.
+///
+/// # Errors
+/// What is wrong with a property or a file.
+pub fn tls_client(properties: crate::config::Properties) -> Result<rustls::ClientConfig, ConfigError> {
+    let settings = TlsSettings::read(&mut Values::new(properties))?;
+    settings.client_config().map_err(|error| ConfigError::Message(error.to_string()))
+}
+
 /// One SASL exchange as its client sees it, apart from any connection.
 #[derive(Debug)]
 pub struct Exchange {

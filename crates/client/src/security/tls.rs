@@ -100,7 +100,7 @@ impl TlsSettings {
         Ok(Self { authorities, chain, key, passwords, check_name: name.trim().eq_ignore_ascii_case("https") })
     }
 
-    fn client_config(&self) -> io::Result<rustls::ClientConfig> {
+    pub(super) fn client_config(&self) -> io::Result<rustls::ClientConfig> {
         let invalid = |error: String| io::Error::new(io::ErrorKind::InvalidData, error);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier =

@@ -357,6 +357,38 @@ def kill_rounds(mqtt, kafka, topic, victim):
     return said
 
 
+@check("over mutual TLS")
+def _():
+    certs = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../mqtt/tests/certs")
+    tls, topic, kafka = real_kafka.free_port(), "tls%d" % time.time_ns(), server(KAFKA, "our Kafka")
+    conf = os.path.join(FOLDER, "tls.conf")
+    with open(conf, "w") as f:
+        f.write("per_listener_settings true\nlistener %d 127.0.0.1\nallow_anonymous true\nlistener %d 127.0.0.1\ncafile %s/ca.pem\ncertfile %s/server.pem\n"
+                "keyfile %s/server.key\nrequire_certificate true\nuse_identity_as_username true\n" % (real_kafka.free_port(), tls, *[certs] * 3))
+    with open(conf) as f:
+        plain = f.read().split()[3]
+    broker = Process("tls", [OURS, "mosquitto", "-c", conf], "ready")
+    file = os.path.join(FOLDER, topic + ".toml")
+    with open(file, "w") as f:
+        f.write("""
+            [mqtt]
+            address = "mqtts://localhost:%d"
+            ca_file = "%s/ca.pem"
+            cert_file = "%s/client.pem"
+            key_file = "%s/client.key"
+            [kafka]
+            bootstrap.servers = "%s"
+            [[route]]
+            from = "mqtt"
+            filter = "%s/#"
+            topic = "%s"
+            """ % (tls, certs, certs, certs, kafka.bootstrap, topic, topic))
+    bridge = Process("bridge-tls", [OURS, "bridge", "--config", file], "ready")
+    run(["mosquitto_pub", "-p", plain, "-t", topic + "/a", "-m", "over TLS", "-q", "2"])
+    until("it is through", lambda: [value for _, value, _ in records(kafka, topic)] == ["over TLS"])
+    assert bridge.stop() == 0 and broker.stop() == 0
+
+
 for mqtt_name in MQTT:
     for kafka_name in KAFKA:
         mix = "%s to %s" % (mqtt_name, kafka_name)
