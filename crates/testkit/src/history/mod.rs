@@ -5,8 +5,9 @@
 //! acknowledged, `Fail` certainly not done, and an operation without either may or may not have happened (the
 //! connection broke, the node was killed). [`check_log`] compares that with a complete final read of each
 //! partition, [`check_transactions`] with what `read_committed` readers see of transactions, [`check_registers`] with
-//! what was found under names that are set and removed, [`check_mqtt`] with what persistent subscribers got. All are
-//! pure, so their own tests can show each violation.
+//! what was found under names that are set and removed, [`check_mqtt`] with what persistent subscribers got, and
+//! [`check_shares`] what share groups handed out with what they were told. All are pure, so their own tests can show each
+//! violation.
 //!
 //! Values are unique numbers that the driver puts into payloads.
 //!
@@ -24,6 +25,7 @@
 mod log;
 mod mqtt;
 mod registers;
+mod shares;
 mod transactions;
 mod violation;
 
@@ -36,6 +38,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use log::check_log;
 pub use mqtt::{MqttEnd, SubscriberEnd, check_mqtt};
 pub use registers::check_registers;
+pub use shares::{Accept, HandOut, ShareRecorder, ShareViolation, check_shares};
 pub use transactions::check_transactions;
 pub use violation::{Report, Violation};
 

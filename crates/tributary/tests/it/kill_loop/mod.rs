@@ -1,5 +1,5 @@
-//! Fifty SIGKILLs at random moments under mixed MQTT and Kafka load, with consumer groups, transactions, compaction
-//! and administration under way; then the history checker compares what was acknowledged with what the log, a
+//! Fifty SIGKILLs at random moments under mixed MQTT and Kafka load, with consumer groups, share groups, transactions,
+//! compaction and administration under way; then the history checker compares what was acknowledged with what the log, a
 //! persistent subscriber, the groups and the settings hold.
 //!
 //! `TRIBUTARY_KILLS` and `TRIBUTARY_SEED` set the number of kills and the seed of their moments.
@@ -9,6 +9,7 @@ mod groups;
 mod meddler;
 mod publisher;
 mod settings;
+mod sharer;
 mod subscriber;
 mod transactor;
 
@@ -21,8 +22,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use client::{Consumer, ConsumerConfig, Producer, ProducerConfig, ProducerRecord, TopicPartition};
 use testkit::history::{
-    Delivery, FinalRead, History, MqttEnd, Op, Partition, Process, Recorder, Send, Value, check_log,
-    check_mqtt, check_registers, check_transactions,
+    Delivery, FinalRead, History, MqttEnd, Op, Partition, Process, Recorder, Send, ShareRecorder, Value,
+    check_log, check_mqtt, check_registers, check_shares, check_transactions,
 };
 use testkit::node::Node;
 
@@ -126,6 +127,13 @@ fn nothing_acknowledged_is_lost_doubled_or_reordered_over_kills() {
         tasks.push((format!("writer {process} of a compacted topic"), task));
     }
     let scanned = runtime.spawn(compacted::read(drivers.clone(), 62, compacted::names(COMPACTED)));
+    let shares = ShareRecorder::default();
+    let shared = runtime.block_on(sharer::prepare(drivers.kafka)).expect("share group");
+    tasks.push(("producer for the share group".to_string(), runtime.spawn(sharer::produce(drivers.clone()))));
+    for number in 0..2 {
+        let task = runtime.spawn(sharer::work(drivers.clone(), shared, number, shares.clone()));
+        tasks.push((format!("member {number} of the share group"), task));
+    }
     tasks.push(("administrator".to_string(), runtime.spawn(settings::run(drivers.clone(), 70))));
     let mut moments = Moments(seed);
     for _ in 0..kills {
@@ -135,7 +143,7 @@ fn nothing_acknowledged_is_lost_doubled_or_reordered_over_kills() {
     }
     std::thread::sleep(Duration::from_millis(500));
     drivers.stop.store(true, Ordering::Relaxed);
-    let (finals, end, transacted, ends, kept) = runtime.block_on(async {
+    let (finals, end, transacted, ends, kept, shared_logs) = runtime.block_on(async {
         for (name, task) in tasks {
             let ended = tokio::time::timeout(PATIENCE, task).await;
             ended.unwrap_or_else(|_| panic!("{name} does not end")).unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -156,22 +164,36 @@ fn nothing_acknowledged_is_lost_doubled_or_reordered_over_kills() {
             transacted.push(read_all(drivers.kafka, partition.clone()).await);
             ends.push((partition.clone(), end_of(drivers.kafka, &partition).await));
         }
-        (finals, MqttEnd { subscribers: vec![subscriber], retained }, transacted, ends, kept_records)
+        let mut shared_logs = Vec::new();
+        for index in 0..sharer::PARTITIONS {
+            let offsets = sharer::offsets(drivers.kafka, shared, index).await.expect("offsets");
+            shared_logs.push((Partition::new(sharer::TOPIC, index), offsets));
+        }
+        let end = MqttEnd { subscribers: vec![subscriber], retained };
+        (finals, end, transacted, ends, kept_records, shared_logs)
     });
     let history = drivers.recorder.history();
     let log = check_log(&history, &finals);
     let mqtt = check_mqtt(&history, &end);
     let transactions = check_transactions(&history, &transacted, &ends);
     let registers = check_registers(&history);
+    let worked = shares.history();
+    let share_violations = check_shares(&worked, &shared_logs, sharer::DELIVERIES_MAX);
     let (commits, sets) = counts(&history);
     println!(
         "log: {log}\nmqtt: {mqtt}\ntransactions: {transactions}\nsettings and keys: {registers}\n\
-         {commits:?} commits of groups, {sets:?} changes; the compacted topic keeps {kept} records"
+         share group: {} records, {} handed out, {} accepted\n\
+         {commits:?} commits of groups, {sets:?} changes; the compacted topic keeps {kept} records",
+        shared_logs.iter().map(|(_, offsets)| offsets.len()).sum::<usize>(),
+        worked.0.len(),
+        worked.1.len(),
     );
     assert!(log.is_valid(), "seed {seed}: log: {log}");
     assert!(mqtt.is_valid(), "seed {seed}: mqtt: {mqtt}");
     assert!(transactions.is_valid(), "seed {seed}: transactions: {transactions}");
     assert!(registers.is_valid(), "seed {seed}: settings and keys: {registers}");
+    assert!(share_violations.is_empty(), "seed {seed}: share group: {share_violations:?}");
+    assert!(worked.1.len() > 100, "hardly anything was accepted in the share group");
     for (what, number) in commits.iter().chain(&sets) {
         assert!(*number > 10, "hardly anything happened: {what}, {number}");
     }
@@ -209,6 +231,7 @@ async fn create_topic(drivers: &Drivers) {
         (KAFKA_TOPIC, KAFKA_PARTITIONS),
         (transactor::TOPIC, transactor::PARTITIONS),
         (settings::CONFIGURED, 1),
+        (sharer::TOPIC, sharer::PARTITIONS),
     ];
     let mut topics: Vec<_> =
         topics.map(|(name, n)| client::admin::NewTopic::new(name, Some(n), Some(1))).into();
