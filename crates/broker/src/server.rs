@@ -333,6 +333,8 @@ async fn register(node: &Node) -> Result<(), BrokerError> {
     Ok(())
 }
 
+/// How often open files are counted.
+const FILE_RELIEF_INTERVAL: Duration = Duration::from_secs(1);
 /// When the first housekeeping happens after the start.
 const FIRST_HOUSEKEEPING: Duration = Duration::from_secs(30);
 
@@ -348,19 +350,31 @@ async fn maintain(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
     let mut housekeeping =
         tokio::time::interval_at(Instant::now() + FIRST_HOUSEKEEPING.min(interval), interval);
     let mut checkpoints = tokio::time::interval_at(Instant::now() + checkpoint_interval, checkpoint_interval);
-    housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    checkpoints.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut relief = tokio::time::interval(FILE_RELIEF_INTERVAL);
+    for interval in [&mut housekeeping, &mut checkpoints, &mut relief] {
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    }
     loop {
-        tokio::select! {
-            _ = housekeeping.tick() => {}
-            _ = checkpoints.tick() => {
-                node.replicas.dir.checkpoint();
-                continue;
+        let work: fn(&LogDir) -> Vec<LogError> = tokio::select! {
+            _ = housekeeping.tick() => LogDir::run_maintenance,
+            _ = checkpoints.tick() => |dir| {
+                dir.checkpoint();
+                Vec::new()
+            },
+            _ = relief.tick() => {
+                if !node.replicas.dir.files_run_short() {
+                    continue;
+                }
+                |dir| {
+                    tracing::info!("many files are open: closing idle ones");
+                    dir.close_idle_files();
+                    Vec::new()
+                }
             }
             _ = stop.wait_for(|stop| *stop) => return,
-        }
+        };
         let node = Arc::clone(&node);
-        match tokio::task::spawn_blocking(move || node.replicas.dir.run_maintenance()).await {
+        match tokio::task::spawn_blocking(move || work(&node.replicas.dir)).await {
             Ok(failures) => {
                 for error in failures {
                     tracing::error!(%error, "housekeeping of a log failed");

@@ -314,11 +314,12 @@ impl Journal {
         self.slot_freed.notify_all();
     }
 
-    /// Syncs the active segments and moves the recovery points.
+    /// Syncs the active segments, moves the recovery points and closes files that nobody used since the last time.
     pub fn checkpoint(&self) {
         let logs: Vec<Arc<Log>> = self.shared.logs.read().values().cloned().collect();
         for log in &logs {
             log.flush_for_checkpoint();
+            log.close_idle_files();
         }
         if let Err(e) = self.shared.write_checkpoints() {
             tracing::warn!(directory = %self.shared.path.display(), error = %e, "checkpoint not written");

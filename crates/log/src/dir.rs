@@ -253,11 +253,12 @@ impl LogDir {
         let storage = &self.shared.storage;
         let dir = self.shared.path.join(new.partition.to_string());
         storage.create_dir_all(&dir)?;
-        let metadata = checkpoint::partition_metadata(new.topic_id);
-        replace_file(&**storage, &dir.join(checkpoint::PARTITION_METADATA), metadata.as_bytes())?;
         let dir: Arc<Path> = dir.into();
         let segment = Segment::create(storage, &dir, 0, now_ms)?;
-        segment.sync_directory()?;
+        // The last step of it syncs the directory, and with it the segment's entry.
+        let metadata = checkpoint::partition_metadata(new.topic_id);
+        replace_file(&**storage, &dir.join(checkpoint::PARTITION_METADATA), metadata.as_bytes())?;
+        segment.in_directory();
         let loaded = crate::log::LoadedLog {
             partition: new.partition.clone(),
             topic_id: new.topic_id,
@@ -350,7 +351,7 @@ impl LogDir {
     }
 
     /// Housekeeping, to be called now and then: retention, checkpoints, removal of deleted files, expiry of
-    /// producers, closing of files nobody reads. Returns what failed; the rest was done.
+    /// producers. Returns what failed; the rest was done.
     pub fn run_maintenance(&self) -> Vec<LogError> {
         /// Producers are looked through this often.
         const EXPIRY_INTERVAL_MS: i64 = 60_000;
@@ -366,9 +367,6 @@ impl LogDir {
             }
             if expire {
                 log.expire_producers(now_ms);
-                for segment in log.segment_list().iter() {
-                    segment.close_if_idle();
-                }
             }
         }
         self.shared.remove_due(now_ms);
@@ -400,8 +398,23 @@ impl LogDir {
         cleaner::clean_filthiest(&self.shared)
     }
 
-    /// Moves the recovery points now, on the caller's thread: a crash afterwards finds little to check.
+    /// Moves the recovery points now, on the caller's thread, and closes files that nobody used since the last time:
+    /// a crash afterwards finds little to check.
     pub fn checkpoint(&self) {
+        self.journal.checkpoint();
+    }
+
+    /// Whether [`LogDir::close_idle_files`] should be called: more than half of the files that this process may open
+    /// are open.
+    pub fn files_run_short(&self) -> bool {
+        self.shared.storage.files_run_short()
+    }
+
+    /// Closes all files that are not in use, on the caller's thread; what was written to them is synced before. They
+    /// are opened again when somebody needs them.
+    pub fn close_idle_files(&self) {
+        // What was used since the last time is closed by the second pass.
+        self.journal.checkpoint();
         self.journal.checkpoint();
     }
 

@@ -231,7 +231,7 @@ impl<E: Entry> SparseIndex<E> {
         file.sync_data()
     }
 
-    /// Gives up what a sealed segment does not need: the entries in memory and the file handle.
+    /// Gives up what an idle segment does not need, once all is written: the entries in memory and the file handle.
     pub fn release(&self) {
         let mut inner = self.inner.lock();
         if inner.written == inner.tail_start + inner.tail.len() {

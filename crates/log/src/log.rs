@@ -525,6 +525,17 @@ impl Log {
         self.recovery_point.fetch_max(end.offset, Ordering::AcqRel);
     }
 
+    /// Closes files that nobody used since the last call. Those of a segment that takes appends stay open until they
+    /// are on stable storage.
+    pub(crate) fn close_idle_files(&self) {
+        let synced = self.config().write_caching || self.recovery_point() >= self.log_end();
+        for segment in self.segment_list().iter() {
+            if synced || segment.is_sealed() {
+                segment.close_if_idle();
+            }
+        }
+    }
+
     /// Leaves the log as a clean opening expects it.
     pub(crate) fn finish(self: &Arc<Self>) -> io::Result<()> {
         self.write_epochs();

@@ -165,8 +165,7 @@ impl Segment {
 
     /// A replacement has its own name now: it is a sealed segment like any other.
     pub fn take_place(&self) {
-        self.synced.lock().in_directory = true;
-        self.in_directory.store(true, Ordering::Release);
+        self.in_directory();
         self.reserved.store(self.size(), Ordering::Release);
         self.mark_sealed();
     }
@@ -194,8 +193,7 @@ impl Segment {
         found: &FoundFiles,
     ) -> Self {
         let segment = Self::new(storage, dir, base_offset, now_ms, found);
-        segment.synced.lock().in_directory = true;
-        segment.in_directory.store(true, Ordering::Release);
+        segment.in_directory();
         segment
     }
 
@@ -239,9 +237,10 @@ impl Segment {
         Ok(file)
     }
 
-    /// Closes the files of a sealed segment that nobody used since the last call.
+    /// Closes the files when nobody used them since the last call. What was written must be on stable storage: a
+    /// handle is where the system tells of a write that failed later.
     pub fn close_if_idle(&self) {
-        if self.is_sealed() && !self.used.swap(false, Ordering::Relaxed) {
+        if !self.used.swap(false, Ordering::Relaxed) {
             let mut file = self.file.lock();
             if self.pinned.load(Ordering::Acquire) {
                 return;
@@ -414,6 +413,12 @@ impl Segment {
 
     pub fn is_in_directory(&self) -> bool {
         self.in_directory.load(Ordering::Acquire)
+    }
+
+    /// The directory was synced after the segment was made: it can be found after a crash.
+    pub fn in_directory(&self) {
+        self.synced.lock().in_directory = true;
+        self.in_directory.store(true, Ordering::Release);
     }
 
     /// Makes sure that the file itself can be found after a crash.

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// One open file. Reads and writes name their position, so that many threads can share it.
 #[allow(clippy::len_without_is_empty)] // a file's length, not a collection's
@@ -74,14 +75,32 @@ pub trait Storage: Send + Sync + 'static {
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
     /// Takes the lock file `path`; `WouldBlock` when another process holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn StorageLock>>;
+    /// Whether so many files are open that those nobody uses should be closed.
+    fn files_run_short(&self) -> bool;
 }
 
 /// The machine's file system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealStorage;
 
+/// Open [`RealFile`]s of this process, whose limit they share.
+static OPEN_FILES: AtomicUsize = AtomicUsize::new(0);
+
 struct RealFile {
     file: File,
+}
+
+impl RealFile {
+    fn new(file: File) -> Self {
+        OPEN_FILES.fetch_add(1, Ordering::Relaxed);
+        Self { file }
+    }
+}
+
+impl Drop for RealFile {
+    fn drop(&mut self) {
+        OPEN_FILES.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 struct RealLock {
@@ -230,7 +249,7 @@ impl Storage for RealStorage {
             use std::os::unix::fs::OpenOptionsExt;
             options.mode(0o600);
         }
-        Ok(Arc::new(RealFile { file: options.open(path)? }))
+        Ok(Arc::new(RealFile::new(options.open(path)?)))
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
@@ -292,6 +311,15 @@ impl Storage for RealStorage {
             Err(std::fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(std::fs::TryLockError::Error(e)) => Err(e),
         }
+    }
+
+    fn files_run_short(&self) -> bool {
+        // The other half is for connections.
+        #[cfg(unix)]
+        let allowed = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        #[cfg(not(unix))]
+        let allowed = None;
+        allowed.is_some_and(|allowed| OPEN_FILES.load(Ordering::Relaxed) as u64 > allowed / 2)
     }
 }
 

@@ -137,6 +137,9 @@ struct Disk {
     inodes: BTreeMap<u64, Inode>,
     next_inode: u64,
     locks: BTreeSet<PathBuf>,
+    /// Each open file has a copy.
+    open: Arc<()>,
+    open_max: usize,
     /// Changing operations left until the crash.
     crash_in: Option<u64>,
     crashed: bool,
@@ -157,6 +160,7 @@ struct ModelFile {
     inode: u64,
     path: PathBuf,
     writable: bool,
+    _open: Arc<()>,
 }
 
 struct ModelLock {
@@ -275,12 +279,24 @@ fn parts(path: &Path) -> Vec<String> {
 }
 
 impl FaultStorage {
+    /// Files that are open now.
+    pub fn open_files(&self) -> usize {
+        Arc::strong_count(&self.0.lock().open) - 1
+    }
+
+    /// From how many open files on they run short.
+    pub fn set_open_files_max(&self, files: usize) {
+        self.0.lock().open_max = files;
+    }
+
     /// An empty disk.
     pub fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(Disk {
             inodes: BTreeMap::from([(ROOT, Inode::dir())]),
             next_inode: ROOT + 1,
             locks: BTreeSet::new(),
+            open: Arc::default(),
+            open_max: usize::MAX,
             crash_in: None,
             crashed: false,
             fail_sync_of: None,
@@ -385,6 +401,8 @@ impl FaultStorage {
             inodes,
             next_inode: disk.next_inode,
             locks: BTreeSet::new(),
+            open: Arc::default(),
+            open_max: usize::MAX,
             crash_in: None,
             crashed: false,
             fail_sync_of: None,
@@ -557,7 +575,14 @@ impl Storage for FaultStorage {
             return Err(io::ErrorKind::IsADirectory.into());
         }
         let writable = mode != OpenMode::Read;
-        Ok(Arc::new(ModelFile { disk: Arc::clone(&self.0), inode, path: path.to_path_buf(), writable }))
+        let open = Arc::clone(&disk.open);
+        Ok(Arc::new(ModelFile {
+            disk: Arc::clone(&self.0),
+            inode,
+            path: path.to_path_buf(),
+            writable,
+            _open: open,
+        }))
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
@@ -653,5 +678,9 @@ impl Storage for FaultStorage {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         Ok(Box::new(ModelLock { disk: Arc::clone(&self.0), path: path.to_path_buf() }))
+    }
+
+    fn files_run_short(&self) -> bool {
+        self.open_files() > self.0.lock().open_max
     }
 }

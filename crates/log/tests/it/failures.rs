@@ -295,3 +295,36 @@ fn a_cut_log_stays_cut() {
     let log = dir.log(&TopicPartition::new("a", 0)).unwrap();
     assert_eq!((log.log_end(), visible_records(&log)), (5, 5));
 }
+
+#[test]
+fn idle_logs_give_their_files_back_and_go_on_when_needed() {
+    let disk = FaultStorage::new(1);
+    let (dir, _, _) = open(&disk);
+    let before = disk.open_files();
+    let logs: Vec<Arc<Log>> = ('A'..='Y').map(|name| create(&dir, &name.to_string())).collect();
+    for log in &logs {
+        append(log, b"small, by the journal").unwrap();
+        append(log, &[b'x'; 5000]).unwrap();
+    }
+    dir.run_pending();
+    disk.set_open_files_max(before + 10);
+    assert!(dir.files_run_short());
+    // What is written and not synced yet keeps its file.
+    append(&logs[0], b"third").unwrap();
+    dir.close_idle_files();
+    assert!(!dir.files_run_short(), "{} files are open", disk.open_files() - before);
+    dir.run_pending();
+    for log in &logs[1..] {
+        append(log, b"third").unwrap();
+    }
+    dir.run_pending();
+    for log in &logs {
+        assert_eq!((log.durable_end(), visible_records(log)), (3, 3), "{}", log.partition());
+    }
+    dir.close_idle_files();
+    let (dir, report, _) = open(&disk.restart());
+    assert!(report.refused.is_empty(), "{report:?}");
+    for log in dir.logs() {
+        assert_eq!(visible_records(&log), 3, "{}", log.partition());
+    }
+}

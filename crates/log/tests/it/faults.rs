@@ -233,7 +233,8 @@ impl World {
             80..88 => {
                 dir.housekeep_pending();
             }
-            88..90 => dir.checkpoint(),
+            88 => dir.checkpoint(),
+            89 => dir.close_idle_files(),
             90..94 => {
                 self.clock.advance(5000);
                 if let Some(e) = dir.run_maintenance().into_iter().next() {
