@@ -11,7 +11,7 @@ use client::security::scram::ScramMechanism;
 use rustls::ServerConnection;
 use tokio::time::Instant;
 
-use super::connection::{farewell, wait_to_read};
+use super::handshake::{farewell, wait_to_read};
 use super::listener::Listener;
 use super::outbuf::OutBuf;
 use super::stream::{Socket, Stream};

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::connection;
+use super::arrival;
 use super::establish::{Guest, Identity, establish};
 use super::stream::Socket;
 use crate::auth::{Authenticator, Authorizer};
@@ -225,7 +225,7 @@ impl Listener {
                     Ok(Err(error)) => return tracing::info!(peer = %guest.peer, %error, "no MQTT connection"),
                     Err(_) => return tracing::info!(peer = %guest.peer, "no CONNECT in time"),
                 };
-                connection::serve(broker, listener, stream, guest).await;
+                arrival::serve(broker, listener, stream, guest).await;
             });
         }
     }
