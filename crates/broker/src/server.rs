@@ -434,7 +434,7 @@ impl Serving {
             };
             self.count.admit(listener.index, ip, allowed)
         };
-        acceptor::run(socket, listener.name.clone(), admit, self.stop.clone(), |stream, peer, ticket| {
+        let serve = |stream, peer, ticket| {
             let serving = self.clone();
             let listener = Arc::clone(&listener);
             let mut connections = connections.lock();
@@ -443,8 +443,8 @@ impl Serving {
                 let _ticket = ticket;
                 serving.serve(stream, peer, listener).await;
             });
-        })
-        .await;
+        };
+        acceptor::run(socket, listener.name.clone(), &self.count, admit, self.stop.clone(), serve).await;
         let mut connections = connections.into_inner();
         while connections.join_next().await.is_some() {}
     }

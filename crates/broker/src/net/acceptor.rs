@@ -8,13 +8,27 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+
+/// How often a full listener looks whether its limits were changed.
+const LIMITS_RECHECK: Duration = Duration::from_secs(1);
 
 /// How many connections are open, in all, by listener and by address.
 #[derive(Debug)]
 pub(crate) struct ConnectionCount {
     overrides: HashMap<IpAddr, usize>,
     open: Mutex<OpenConnections>,
+    /// Wakes who waits for one to end.
+    ended: Notify,
+}
+
+/// Why a connection is not served now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// It waits until another one ends; which limit is reached.
+    Wait(&'static str),
+    /// It is closed; which limit is reached.
+    Refuse(&'static str),
 }
 
 #[derive(Debug, Default)]
@@ -38,35 +52,44 @@ pub(crate) struct ConnectionsAllowed {
 impl ConnectionCount {
     /// Counts from nothing; `overrides` are numbers of certain addresses (`max.connections.per.ip.overrides`).
     pub(crate) fn new(overrides: HashMap<IpAddr, usize>) -> Arc<Self> {
-        Arc::new(Self { overrides, open: Mutex::default() })
+        Arc::new(Self { overrides, open: Mutex::default(), ended: Notify::new() })
     }
 
     /// Counts one more connection.
     ///
     /// # Errors
-    /// Which limit is reached.
+    /// Which limit is reached, and what that means: as in Kafka those of the broker and of a listener let connections
+    /// wait, that of an address closes them.
     pub(crate) fn admit(
         self: &Arc<Self>,
         listener: usize,
         ip: IpAddr,
         allowed: ConnectionsAllowed,
-    ) -> Result<ConnectionTicket, &'static str> {
+    ) -> Result<ConnectionTicket, Full> {
         let mut open = self.open.lock();
+        let of_ip = open.by_ip.get(&ip).copied().unwrap_or(0);
+        if of_ip >= self.overrides.get(&ip.to_canonical()).copied().unwrap_or(allowed.per_ip) {
+            return Err(Full::Refuse("max.connections.per.ip"));
+        }
         if open.total >= allowed.all {
-            return Err("max.connections");
+            return Err(Full::Wait("max.connections"));
         }
         let of_listener = open.by_listener.get(&listener).copied().unwrap_or(0);
         if of_listener >= allowed.of_listener {
-            return Err("the listener's max.connections");
-        }
-        let of_ip = open.by_ip.get(&ip).copied().unwrap_or(0);
-        if of_ip >= self.overrides.get(&ip.to_canonical()).copied().unwrap_or(allowed.per_ip) {
-            return Err("max.connections.per.ip");
+            return Err(Full::Wait("the listener's max.connections"));
         }
         open.by_ip.insert(ip, of_ip + 1);
         open.by_listener.insert(listener, of_listener + 1);
         open.total += 1;
         Ok(ConnectionTicket { count: Arc::clone(self), listener, ip })
+    }
+
+    /// Returns when a connection has ended after this call, or limits may have changed (which nobody tells here).
+    fn next_end(&self) -> impl Future<Output = ()> {
+        let ended = self.ended.notified();
+        async move {
+            let _ = tokio::time::timeout(LIMITS_RECHECK, ended).await;
+        }
     }
 }
 
@@ -91,6 +114,8 @@ impl Drop for ConnectionTicket {
                 open.by_ip.remove(&self.ip);
             }
         }
+        drop(open);
+        self.count.ended.notify_waiters();
     }
 }
 
@@ -125,11 +150,13 @@ pub(crate) fn bind(address: SocketAddr, backlog: i32, buffers: SocketBuffers) ->
     TcpListener::from_std(socket.into())
 }
 
-/// Accepts until told to stop; `serve` gets each admitted connection.
+/// Accepts until told to stop; `serve` gets each admitted connection. While the broker or the listener is full, the
+/// connection that came last waits, and others behind it in the system's backlog.
 pub(crate) async fn run(
     listener: TcpListener,
     name: String,
-    admit: impl Fn(IpAddr) -> Result<ConnectionTicket, &'static str>,
+    count: &ConnectionCount,
+    admit: impl Fn(IpAddr) -> Result<ConnectionTicket, Full>,
     mut stop: watch::Receiver<bool>,
     serve: impl Fn(TcpStream, SocketAddr, ConnectionTicket),
 ) {
@@ -147,16 +174,32 @@ pub(crate) async fn run(
                 continue;
             }
         };
-        match admit(peer.ip()) {
-            Ok(ticket) => {
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%peer, %error, "TCP_NODELAY refused");
+        let mut waits = false;
+        let ticket = loop {
+            // Asked for before the look, so that no end in between is missed.
+            let ended = count.next_end();
+            match admit(peer.ip()) {
+                Ok(ticket) => break Some(ticket),
+                Err(Full::Refuse(limit)) => {
+                    tracing::warn!(listener = name, %peer, limit, "connection refused: limit reached");
+                    break None;
                 }
-                serve(stream, peer, ticket);
+                Err(Full::Wait(limit)) => {
+                    if !std::mem::replace(&mut waits, true) {
+                        tracing::warn!(listener = name, %peer, limit, "connections wait: limit reached");
+                    }
+                    tokio::select! {
+                        () = ended => {}
+                        _ = stop.wait_for(|stop| *stop) => return,
+                    }
+                }
             }
-            Err(limit) => {
-                tracing::warn!(listener = name, %peer, limit, "connection refused: limit reached");
+        };
+        if let Some(ticket) = ticket {
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%peer, %error, "TCP_NODELAY refused");
             }
+            serve(stream, peer, ticket);
         }
     }
 }
@@ -172,17 +215,17 @@ mod tests {
         let count = ConnectionCount::new(HashMap::from([(closed, 0)]));
         let allowed = ConnectionsAllowed { all: 3, of_listener: 2, per_ip: 2 };
         let admit = |listener, ip| count.admit(listener, ip, allowed);
-        assert_eq!(admit(0, closed).unwrap_err(), "max.connections.per.ip");
+        assert_eq!(admit(0, closed).unwrap_err(), Full::Refuse("max.connections.per.ip"));
         let first = admit(0, a).unwrap();
         let _second = admit(1, a).unwrap();
-        assert_eq!(admit(1, a).unwrap_err(), "max.connections.per.ip");
+        assert_eq!(admit(1, a).unwrap_err(), Full::Refuse("max.connections.per.ip"));
         let _third = admit(0, b).unwrap();
-        assert_eq!(admit(1, b).unwrap_err(), "max.connections");
+        assert_eq!(admit(1, b).unwrap_err(), Full::Wait("max.connections"));
         drop(first);
         let _fourth = admit(0, b).unwrap();
         assert_eq!(
             count.admit(0, a, ConnectionsAllowed { all: 9, ..allowed }).unwrap_err(),
-            "the listener's max.connections"
+            Full::Wait("the listener's max.connections")
         );
     }
 }

@@ -69,6 +69,20 @@ async fn connections_are_counted() {
 }
 
 #[tokio::test]
+async fn a_full_broker_lets_connections_wait() {
+    let broker = TestBroker::start(&[("max.connections", "2")]).await;
+    let mut first = broker.client().await;
+    let mut second = broker.client().await;
+    works(&mut first).await;
+    works(&mut second).await;
+    let mut third = broker.client().await;
+    third.send(9, &MetadataRequest::default()).await;
+    works(&mut first).await;
+    drop(second);
+    assert!(third.receive().await.is_some(), "the place that came free is not given to who waits");
+}
+
+#[tokio::test]
 async fn half_sent_requests_hold_up_nobody() {
     let broker = TestBroker::start(&[]).await;
     let mut stuck = Vec::new();
