@@ -377,7 +377,7 @@ impl Log {
         base_offset: i64,
         now_ms: i64,
     ) -> Result<(), LogError> {
-        let new = Segment::create(&self.shared.storage, &self.dir, base_offset, now_ms)
+        let new = Segment::create(&self.storage, &self.dir, base_offset, now_ms)
             .map_err(|e| self.io_error("creating a segment", e))?;
         let new = Arc::new(new);
         let old = std::mem::replace(&mut state.active, Arc::clone(&new));
@@ -449,7 +449,7 @@ impl Log {
         };
         if ended.aborted {
             let stable = state.producers.first_open_txn().unwrap_or(ended.last_offset + 1);
-            let pushed = place.segment.txns.push(&*self.shared.storage, ended.into_aborted(stable));
+            let pushed = place.segment.txns.push(&*self.storage, ended.into_aborted(stable));
             if let Err(e) = pushed {
                 // The entry is in memory; recovery makes the file anew from the log.
                 tracing::warn!(partition = %self.partition, error = %e, "aborted-transaction index not written");

@@ -17,7 +17,7 @@ use crate::recovery::{self, FoundLog, LoadContext};
 use crate::retention::{deleted_dir_name, is_deleted_dir};
 use crate::segment::Segment;
 use crate::shared::{Job, Shared};
-use crate::storage::{StorageLock, replace_file};
+use crate::storage::{LogStorage, StorageLock, replace_file};
 use crate::{Clock, Log, LogConfig, LogDirConfig, LogError, Storage, Threads, TopicId, TopicPartition};
 
 /// Threads that sync direct appends; several, as one sync waits for the device.
@@ -250,7 +250,7 @@ impl LogDir {
     }
 
     fn lay_out(&self, new: &NewLog, now_ms: i64) -> io::Result<Option<Arc<Log>>> {
-        let storage = &self.shared.storage;
+        let storage = &LogStorage::new(&self.shared.storage);
         let dir = self.shared.path.join(new.partition.to_string());
         storage.create_dir_all(&dir)?;
         let dir: Arc<Path> = dir.into();
@@ -263,6 +263,7 @@ impl LogDir {
             partition: new.partition.clone(),
             topic_id: new.topic_id,
             dir,
+            storage: Arc::clone(storage),
             config: new.config.clone(),
             segments: vec![Arc::new(segment)],
             producers: crate::producer::Producers::default(),
@@ -331,6 +332,7 @@ impl LogDir {
                 // A cleaning under way ends before its files get another name.
                 let _files = log.files.lock();
                 log.close();
+                log.storage.shut();
             }
             let mut unique = now_ms.unsigned_abs() << 20 | log.number() & 0xf_ffff;
             let name = loop {

@@ -16,7 +16,7 @@ use crate::journal::LogKey;
 use crate::producer::Producers;
 use crate::segment::{Segment, file_name};
 use crate::shared::{Job, Shared};
-use crate::storage::OpenMode;
+use crate::storage::{LogStorage, OpenMode, Storage};
 use crate::{ActiveProducer, EpochEnd, LogConfig, LogError, TopicId, TopicPartition, checkpoint};
 
 /// Durable ends remembered with their file positions: tail readers continue exactly there.
@@ -126,6 +126,7 @@ pub struct Log {
     pub(crate) partition: TopicPartition,
     pub(crate) key: LogKey,
     pub(crate) dir: Arc<Path>,
+    pub(crate) storage: Arc<LogStorage>,
     pub(crate) shared: Arc<Shared>,
     config: RwLock<Arc<LogConfig>>,
     tag: AtomicU64,
@@ -164,6 +165,7 @@ pub(crate) struct LoadedLog {
     pub partition: TopicPartition,
     pub topic_id: TopicId,
     pub dir: Arc<Path>,
+    pub storage: Arc<LogStorage>,
     pub config: LogConfig,
     /// At least one, sorted.
     pub segments: Vec<Arc<Segment>>,
@@ -187,6 +189,7 @@ impl Log {
             key: LogKey { topic_id: loaded.topic_id, partition: loaded.partition.partition },
             partition: loaded.partition,
             dir: loaded.dir,
+            storage: loaded.storage,
             shared: Arc::clone(shared),
             config: RwLock::new(Arc::new(loaded.config)),
             tag: AtomicU64::new(0),
@@ -478,7 +481,7 @@ impl Log {
         }
         // The snapshot taken at the roll: recovery will count on it once the recovery point is past it.
         let snapshot = self.dir.join(file_name(segment.end_offset(), "snapshot"));
-        let storage = &*self.shared.storage;
+        let storage = &*self.storage;
         let synced = storage
             .open(&snapshot, OpenMode::Write)
             .and_then(|file| file.sync_data())
@@ -564,7 +567,7 @@ impl Log {
             epochs.entries().to_vec()
         };
         let path = self.dir.join(checkpoint::LEADER_EPOCHS);
-        if let Err(e) = checkpoint::write_epochs(&*self.shared.storage, &path, &entries) {
+        if let Err(e) = checkpoint::write_epochs(&*self.storage, &path, &entries) {
             self.epochs.write().dirty = true;
             tracing::warn!(partition = %self.partition, error = %e, "leader epochs not written");
         }
@@ -578,7 +581,7 @@ impl Log {
     }
 
     fn sync_snapshot(&self, offset: i64) -> io::Result<()> {
-        let storage = &*self.shared.storage;
+        let storage = &*self.storage;
         storage.open(&self.dir.join(file_name(offset, "snapshot")), OpenMode::Write)?.sync_data()?;
         storage.sync_dir(&self.dir)
     }
@@ -589,7 +592,7 @@ impl Log {
         if self.is_closed() {
             return;
         }
-        let storage = &*self.shared.storage;
+        let storage = &*self.storage;
         let done = (|| {
             let path = self.dir.join(file_name(offset, "snapshot"));
             crate::committer::write_unsynced(storage, &path, bytes)?;

@@ -17,7 +17,7 @@ use crate::log::{LoadedLog, snapshot_offset};
 use crate::producer::Producers;
 use crate::segment::{FoundFiles, Segment, file_name};
 use crate::shared::Shared;
-use crate::storage::{OpenMode, read_file};
+use crate::storage::{LogStorage, OpenMode, read_file};
 use crate::{LogError, RecoveredLog, Storage, TopicId, TopicPartition};
 
 /// Bytes read at once when batches are checked.
@@ -173,6 +173,7 @@ struct Loader<'a> {
     shared: &'a Arc<Shared>,
     found: &'a FoundLog,
     dir: Arc<Path>,
+    storage: Arc<LogStorage>,
 }
 
 /// What recovery cut off.
@@ -188,7 +189,8 @@ pub(crate) fn load(
     found: &FoundLog,
     context: &LoadContext,
 ) -> Result<(LoadedLog, Option<RecoveredLog>), LogError> {
-    let loader = Loader { shared, found, dir: Arc::from(found.dir.as_path()) };
+    let storage = LogStorage::new(&shared.storage);
+    let loader = Loader { shared, found, dir: Arc::from(found.dir.as_path()), storage };
     loader.load(context)
 }
 
@@ -198,7 +200,7 @@ impl Loader<'_> {
     }
 
     fn load(&self, context: &LoadContext) -> Result<(LoadedLog, Option<RecoveredLog>), LogError> {
-        let storage = &*self.shared.storage;
+        let storage = &*self.storage;
         let (mut segments, mut snapshots) = self.find_segments(context)?;
         let mut recovery_point = match context.replayed.cut {
             Some(cut) => context.recovery_point.min(cut),
@@ -270,6 +272,7 @@ impl Loader<'_> {
             partition: self.found.partition.clone(),
             topic_id: self.found.topic_id,
             dir: Arc::clone(&self.dir),
+            storage: Arc::clone(&self.storage),
             config: self.shared.config.log_defaults.clone(),
             segments,
             producers,
@@ -285,7 +288,7 @@ impl Loader<'_> {
 
     /// Lists the directory: segments (sorted, at least one), offsets of producer snapshots. Removes leftovers.
     fn find_segments(&self, context: &LoadContext) -> Result<(Vec<Arc<Segment>>, Vec<i64>), LogError> {
-        let storage = &self.shared.storage;
+        let storage = &self.storage;
         let mut files: BTreeMap<i64, FoundFiles> = BTreeMap::new();
         let mut logs: BTreeMap<i64, ()> = BTreeMap::new();
         let mut snapshots = Vec::new();
@@ -357,7 +360,7 @@ impl Loader<'_> {
     /// Whether a sound producer snapshot lies in `from..=to`.
     fn has_snapshot(&self, snapshots: &[i64], from: i64, to: i64) -> bool {
         snapshots.iter().filter(|o| (from..=to).contains(*o)).any(|o| {
-            let bytes = read_file(&*self.shared.storage, &self.dir.join(file_name(*o, "snapshot")));
+            let bytes = read_file(&*self.storage, &self.dir.join(file_name(*o, "snapshot")));
             bytes.ok().flatten().is_some_and(|bytes| Producers::decode_snapshot(&bytes).is_some())
         })
     }
@@ -513,14 +516,13 @@ impl Loader<'_> {
         for segment in segments.drain(keep..) {
             cut.bytes += segment.size();
             for suffix in ["log", "index", "timeindex", "txnindex"] {
-                let removed =
-                    self.shared.storage.remove(&self.dir.join(file_name(segment.base_offset, suffix)));
+                let removed = self.storage.remove(&self.dir.join(file_name(segment.base_offset, suffix)));
                 if let Err(e) = removed.or_else(ignore_missing) {
                     return self.io("removing a segment after the cut of", Err(e));
                 }
             }
         }
-        self.io("syncing the directory of", self.shared.storage.sync_dir(&self.dir))?;
+        self.io("syncing the directory of", self.storage.sync_dir(&self.dir))?;
         Ok(end)
     }
 
@@ -593,7 +595,7 @@ impl Loader<'_> {
         trusted: i64,
         log_end: i64,
     ) -> Result<Producers, LogError> {
-        let storage = &*self.shared.storage;
+        let storage = &*self.storage;
         let state = ProducerReplay { storage, dir: &self.dir, segments, trusted };
         self.io("rebuilding producer state of", state.run(snapshots, log_end))
     }

@@ -14,6 +14,7 @@ use crate::log::{AppendState, Durable, Log, Mark, TxnView, snapshot_offset};
 use crate::producer::Producers;
 use crate::segment::{Segment, file_name};
 use crate::shared::QueuedPart;
+use crate::storage::Storage;
 use crate::{LogError, Threads, checkpoint};
 
 /// Suffixes of a segment's files.
@@ -103,7 +104,7 @@ impl Log {
             let mut renamed = path.as_os_str().to_owned();
             renamed.push(".deleted");
             let renamed = PathBuf::from(renamed);
-            match self.shared.storage.rename(&path, &renamed) {
+            match self.storage.rename(&path, &renamed) {
                 Ok(()) => self.shared.remove_later(renamed, false, due_ms),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(e) => return Err(e),
@@ -192,7 +193,7 @@ impl LogDir {
         position: u64,
         end: i64,
     ) -> io::Result<()> {
-        let storage = &*log.shared.storage;
+        let storage = &*log.storage;
         let (kept, gone) = list.split_at_checked(at + 1).unwrap_or_default();
         let Some(segment) = kept.last() else { return Ok(()) };
         for entry in storage.list(&log.dir)? {
@@ -245,7 +246,7 @@ impl LogDir {
 
     /// Producer state as of `end`, from the newest snapshot below it.
     fn producers_at(&self, log: &Arc<Log>, segments: &[Arc<Segment>], end: i64) -> io::Result<Producers> {
-        crate::recovery::producers_at(&*log.shared.storage, &log.dir, segments, end)
+        crate::recovery::producers_at(&*log.storage, &log.dir, segments, end)
     }
 
     /// Writes a note about a log into the journal and waits for it.

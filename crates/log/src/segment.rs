@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use crate::AbortedTxn;
 use crate::batch::{HEADER_LEN, Head};
 use crate::index::{OffsetEntry, SparseIndex, TimeEntry};
-use crate::storage::{OpenMode, Storage, StorageFile};
+use crate::storage::{LogStorage, OpenMode, Storage, StorageFile};
 use crate::txn_index::TxnIndex;
 
 /// Room reserved ahead of small appends: at least this …
@@ -52,7 +52,7 @@ pub(crate) struct Segment {
     pub base_offset: i64,
     pub created_ms: i64,
     dir: Arc<Path>,
-    storage: Arc<dyn Storage>,
+    storage: Arc<LogStorage>,
     file: Mutex<Option<Arc<dyn StorageFile>>>,
     used: AtomicBool,
     pub index: SparseIndex<OffsetEntry>,
@@ -84,7 +84,7 @@ pub(crate) struct FoundFiles {
 
 impl Segment {
     fn new(
-        storage: &Arc<dyn Storage>,
+        storage: &Arc<LogStorage>,
         dir: &Arc<Path>,
         base_offset: i64,
         now_ms: i64,
@@ -129,7 +129,7 @@ impl Segment {
 
     /// Makes an empty segment. Its directory entry is not on stable storage yet.
     pub fn create(
-        storage: &Arc<dyn Storage>,
+        storage: &Arc<LogStorage>,
         dir: &Arc<Path>,
         base_offset: i64,
         now_ms: i64,
@@ -142,7 +142,7 @@ impl Segment {
 
     /// A segment that is being written under other names, and replaces others when it is whole.
     pub fn replacement(
-        storage: &Arc<dyn Storage>,
+        storage: &Arc<LogStorage>,
         dir: &Arc<Path>,
         base_offset: i64,
         created_ms: i64,
@@ -186,7 +186,7 @@ impl Segment {
 
     /// A segment found on disk.
     pub fn existing(
-        storage: &Arc<dyn Storage>,
+        storage: &Arc<LogStorage>,
         dir: &Arc<Path>,
         base_offset: i64,
         now_ms: i64,

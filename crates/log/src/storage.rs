@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use parking_lot::RwLock;
+
 /// One open file. Reads and writes name their position, so that many threads can share it.
 #[allow(clippy::len_without_is_empty)] // a file's length, not a collection's
 pub trait StorageFile: Send + Sync + 'static {
@@ -77,6 +79,70 @@ pub trait Storage: Send + Sync + 'static {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn StorageLock>>;
     /// Whether so many files are open that those nobody uses should be closed.
     fn files_run_short(&self) -> bool;
+}
+
+/// One log's way to its files. It is shut when the log is deleted: from then on its paths may be those of another log
+/// of the same name. Files that are open stay open.
+pub(crate) struct LogStorage {
+    storage: Arc<dyn Storage>,
+    shut: RwLock<bool>,
+}
+
+impl LogStorage {
+    pub fn new(storage: &Arc<dyn Storage>) -> Arc<Self> {
+        Arc::new(Self { storage: Arc::clone(storage), shut: RwLock::new(false) })
+    }
+
+    /// Ends what is under way; nothing else begins.
+    pub fn shut(&self) {
+        *self.shut.write() = true;
+    }
+
+    fn through<T>(&self, work: impl FnOnce(&dyn Storage) -> io::Result<T>) -> io::Result<T> {
+        let shut = self.shut.read();
+        if *shut {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the log was deleted"));
+        }
+        work(&*self.storage)
+    }
+}
+
+impl Storage for LogStorage {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>> {
+        self.through(|storage| storage.open(path, mode))
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.through(|storage| storage.create_dir_all(path))
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.through(|storage| storage.sync_dir(path))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.through(|storage| storage.rename(from, to))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.through(|storage| storage.remove(path))
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.through(|storage| storage.remove_dir_all(path))
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        self.through(|storage| storage.list(path))
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn StorageLock>> {
+        self.through(|storage| storage.lock(path))
+    }
+
+    fn files_run_short(&self) -> bool {
+        self.storage.files_run_short()
+    }
 }
 
 /// The machine's file system.

@@ -13,7 +13,7 @@ use crate::batch::Head;
 use crate::log::Log;
 use crate::recovery::{BatchReader, Next};
 use crate::segment::{Segment, file_name};
-use crate::storage::OpenMode;
+use crate::storage::{OpenMode, Storage};
 
 /// Bytes collected before they are written.
 const WRITE_CHUNK: usize = 1 << 20;
@@ -161,7 +161,7 @@ impl Log {
         txns: &mut TxnWalk,
         budget: &mut Budget<'_>,
     ) -> Result<(Segment, bool), Ended> {
-        let storage = &self.shared.storage;
+        let storage = &self.storage;
         let path = self.dir.join(file_name(first.base_offset, "log.cleaned"));
         let file = storage.open(&path, OpenMode::Truncate)?;
         let new =

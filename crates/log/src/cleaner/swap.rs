@@ -86,12 +86,11 @@ pub(crate) fn finish_swaps(storage: &dyn Storage, dir: &Path) -> io::Result<()> 
 }
 
 impl Log {
-    /// Removes what was written of a replacement. (The directory may be that of another log of the same name by now:
-    /// nobody but the one cleaner uses these names.)
+    /// Removes what was written of a replacement.
     pub(super) fn remove_unfinished(&self, base: i64) {
         for kind in SEGMENT_FILES {
             let path = self.dir.join(file_name(base, &format!("{kind}.cleaned")));
-            if let Err(e) = unless_missing(self.shared.storage.remove(&path)) {
+            if let Err(e) = unless_missing(self.storage.remove(&path)) {
                 tracing::warn!(file = %path.display(), error = %e, "an unfinished compaction's file not removed");
             }
         }
@@ -99,7 +98,7 @@ impl Log {
 
     /// Puts a written replacement in the place of its originals. Readers at work keep the old files.
     pub(super) fn swap_in(self: &Arc<Self>, new: Arc<Segment>, group: &[Arc<Segment>]) -> Result<(), Ended> {
-        let storage = &*self.shared.storage;
+        let storage = &*self.storage;
         let base = new.base_offset;
         let path = |kind: &str, suffix: &str| self.dir.join(file_name(base, &format!("{kind}{suffix}")));
         storage.sync_dir(&self.dir)?;

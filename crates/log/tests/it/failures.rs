@@ -328,3 +328,26 @@ fn idle_logs_give_their_files_back_and_go_on_when_needed() {
         assert_eq!(visible_records(&log), 3, "{}", log.partition());
     }
 }
+
+#[test]
+fn what_was_on_its_way_to_a_deleted_log_never_reaches_one_of_the_same_name() {
+    let disk = FaultStorage::new(1);
+    let (dir, _, _) = open(&disk);
+    let partition = TopicPartition::new("a", 0);
+    let old = create(&dir, "a");
+    append(&old, b"old").unwrap();
+    dir.run_pending();
+    dir.close_idle_files();
+    append(&old, b"late").unwrap();
+    dir.delete_log(&partition).unwrap();
+    let topic_id = [9; 16];
+    let new = dir.create_log(NewLog { partition, topic_id, config: LogConfig::default() }).unwrap();
+    append(&new, b"n").unwrap();
+    append(&new, b"e").unwrap();
+    append(&new, b"w").unwrap();
+    dir.run_pending();
+    assert_eq!(visible_records(&new), 3);
+    let (dir, report, _) = open(&disk.restart());
+    assert!(report.refused.is_empty(), "{report:?}");
+    assert_eq!(visible_records(&dir.logs()[0]), 3);
+}
