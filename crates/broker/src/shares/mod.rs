@@ -39,10 +39,6 @@ pub(crate) const SHARE_STATE_TOPIC: &str = "__share_group_state";
 
 /// How long a request waits for a store that is still being read before it is told so.
 const LOAD_PATIENCE: Duration = Duration::from_millis(500);
-/// How often what is not needed is deleted from the state topic.
-const PRUNE_PAUSE: Duration = Duration::from_secs(300);
-/// Age of a snapshot after which a new one is written, so that the log before it can go.
-const SNAPSHOT_AGE_MS: i64 = 300_000;
 /// New snapshots written to one partition in one go; the rest follows with the next.
 const SNAPSHOTS_MAX: usize = 1_000;
 
@@ -320,16 +316,19 @@ impl Shares {
     }
 
     /// Writes new snapshots of what was not written for long, and deletes what no state needs any more.
-    fn prune(&self) {
+    fn prune(&self, properties: &BrokerProperties) {
+        let age_ms = properties.long("share.coordinator.cold.partition.snapshot.interval.ms");
         for store in &self.stores().by_partition {
-            store.prune(SNAPSHOT_AGE_MS, SNAPSHOTS_MAX, crate::api::now_ms());
+            store.prune(age_ms, SNAPSHOTS_MAX, crate::api::now_ms());
         }
     }
 
     /// Follows the topics, and the locks, until the broker stops.
     pub(crate) async fn run(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
         let mut topics = node.metadata.topics();
-        let mut prune = tokio::time::interval_at(tokio::time::Instant::now() + PRUNE_PAUSE, PRUNE_PAUSE);
+        let pause_ms = node.state().properties.long("share.coordinator.state.topic.prune.interval.ms");
+        let pause = Duration::from_millis(u64::try_from(pause_ms).unwrap_or(0).max(1));
+        let mut prune = tokio::time::interval_at(tokio::time::Instant::now() + pause, pause);
         prune.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let shares = &node.shares;
         shares.open(&node);
@@ -362,7 +361,7 @@ impl Shares {
                 () = shares.nearer.notified() => {}
                 _ = prune.tick() => {
                     let pruned = Arc::clone(&node);
-                    let _ = tokio::task::spawn_blocking(move || pruned.shares.prune()).await;
+                    let _ = tokio::task::spawn_blocking(move || pruned.shares.prune(&pruned.state().properties)).await;
                 }
                 () = async { let _ = stop.wait_for(|stop| *stop).await; } => break,
             }

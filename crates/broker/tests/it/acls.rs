@@ -4,11 +4,7 @@ use kafka_codec::acl::{AclOperation, AclPermission, PatternType, ResourceType};
 use kafka_codec::messages::create_acls_request::AclCreation;
 use kafka_codec::messages::delete_acls_request::DeleteAclsFilter;
 use kafka_codec::messages::metadata_request::MetadataRequestTopic;
-use kafka_codec::messages::{
-    CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest, DescribeClusterRequest, DescribeGroupsRequest,
-    DescribeTopicPartitionsRequest, FindCoordinatorRequest, InitProducerIdRequest, ListOffsetsRequest,
-    MetadataRequest, list_offsets_request,
-};
+use kafka_codec::messages::*;
 use kafka_codec::{ErrorCode, Uuid};
 
 use crate::harness::{Client, Fetch, Target, TestBroker, batch};
@@ -236,4 +232,86 @@ async fn groups_transactions_and_the_cluster_have_their_own_codes() {
         [refused],
         "who may not alter the cluster gets no entries"
     );
+}
+
+#[tokio::test]
+async fn share_groups_are_held_to_entries_about_groups_and_topics() {
+    let broker = TestBroker::start(&[ON, OPEN]).await;
+    let mut client = broker.client().await;
+    assert_eq!(client.create_topic("t", 1, &[]).await, 0);
+    let topic = client.describe("t").await.unwrap().0;
+    let group = ErrorCode::GroupAuthorizationFailed.code();
+    let group_id = || "g".to_owned();
+    let heartbeat = ShareGroupHeartbeatRequest {
+        group_id: group_id(),
+        member_id: "m".into(),
+        subscribed_topic_names: Some(vec!["t".into()]),
+        ..Default::default()
+    };
+    let fetch = ShareFetchRequest {
+        group_id: Some(group_id()),
+        member_id: Some("m".into()),
+        max_records: 1,
+        batch_size: 1,
+        max_bytes: 1000,
+        topics: vec![share_fetch_request::FetchTopic {
+            topic_id: topic,
+            partitions: vec![share_fetch_request::FetchPartition::default()],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let acknowledge = ShareAcknowledgeRequest {
+        group_id: Some(group_id()),
+        member_id: Some("m".into()),
+        share_session_epoch: 1,
+        ..Default::default()
+    };
+    let describe = ShareGroupDescribeRequest { group_ids: vec![group_id()], ..Default::default() };
+    let offsets = DescribeShareGroupOffsetsRequest {
+        groups: vec![describe_share_group_offsets_request::DescribeShareGroupOffsetsRequestGroup {
+            group_id: group_id(),
+            topics: None,
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let alter = AlterShareGroupOffsetsRequest { group_id: group_id(), ..Default::default() };
+    let delete = DeleteShareGroupOffsetsRequest { group_id: group_id(), ..Default::default() };
+
+    deny(&mut client, ResourceType::Group, "g", AclOperation::Read).await;
+    assert_eq!(client.call(1, &heartbeat).await.error_code, group);
+    assert_eq!(client.call(2, &fetch).await.error_code, group);
+    assert_eq!(client.call(2, &acknowledge).await.error_code, group);
+    assert_eq!(client.call(0, &alter).await.error_code, group);
+    assert_ne!(client.call(1, &describe).await.groups[0].error_code, group);
+    forget(&mut client, ResourceType::Group, "g").await;
+
+    deny(&mut client, ResourceType::Group, "g", AclOperation::Delete).await;
+    assert_eq!(client.call(0, &delete).await.error_code, group);
+    forget(&mut client, ResourceType::Group, "g").await;
+
+    deny(&mut client, ResourceType::Group, "g", AclOperation::Describe).await;
+    assert_eq!(client.call(1, &describe).await.groups[0].error_code, group);
+    assert_eq!(client.call(1, &offsets).await.groups[0].error_code, group);
+    forget(&mut client, ResourceType::Group, "g").await;
+
+    deny(&mut client, ResourceType::Topic, "t", AclOperation::Read).await;
+    let answer = client.call(2, &fetch).await;
+    assert_eq!(answer.error_code, 0);
+    assert_eq!(answer.responses[0].partitions[0].error_code, ErrorCode::TopicAuthorizationFailed.code());
+    forget(&mut client, ResourceType::Topic, "t").await;
+
+    deny(&mut client, ResourceType::Cluster, "kafka-cluster", AclOperation::ClusterAction).await;
+    let refused = ErrorCode::ClusterAuthorizationFailed.code();
+    let state = ReadShareGroupStateRequest {
+        group_id: group_id(),
+        topics: vec![read_share_group_state_request::ReadStateData {
+            topic_id: topic,
+            partitions: vec![read_share_group_state_request::PartitionData::default()],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    assert_eq!(client.call(0, &state).await.results[0].partitions[0].error_code, refused);
 }

@@ -15,9 +15,10 @@ use kafka_codec::messages::share_fetch_request::{AcknowledgementBatch, FetchPart
 use kafka_codec::messages::*;
 use kafka_codec::records::{BatchBuilder, Compression};
 
-use crate::harness::{Client, Target, TestBroker, batch, now_ms};
+use crate::harness::{Client, Fetch, Target, TestBroker, batch, now_ms};
 
 const NONE: i16 = 0;
+const OFFSET_OUT_OF_RANGE: i16 = 1;
 const INVALID_REQUEST: i16 = 42;
 const NON_EMPTY_GROUP: i16 = 68;
 const GROUP_ID_NOT_FOUND: i16 = 69;
@@ -580,6 +581,56 @@ async fn a_deleted_topic_takes_its_state_along_and_retention_the_records() {
     let topic = client.describe("t").await.unwrap().0;
     let mut one = Member::new("one", topic);
     assert_eq!(one.fetch(&mut client).await.values, ["new"]);
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn state_that_nobody_needs_is_deleted_and_the_rest_survives() {
+    let settings = [
+        ("share.coordinator.state.topic.num.partitions", "1"),
+        ("share.coordinator.state.topic.prune.interval.ms", "20"),
+        ("share.coordinator.cold.partition.snapshot.interval.ms", "1"),
+    ];
+    let broker = TestBroker::start(&settings).await;
+    let mut client = broker.client().await;
+    let records: Vec<String> = (0..20).map(|i| i.to_string()).collect();
+    let records: Vec<&str> = records.iter().map(String::as_str).collect();
+    let topic = prepare(&mut client, &records).await;
+    let mut one = Member::new("one", topic);
+    assert_eq!(one.fetch(&mut client).await.acquired, [(0, 19, 1)]);
+    for offset in (0..20).step_by(2) {
+        assert_eq!(one.acknowledge(&mut client, offset, offset, &[ACCEPT]).await, NONE);
+    }
+    let deadline = tokio::time::Instant::now() + crate::harness::PATIENCE;
+    while client.fetch(&Fetch::new("__share_group_state", 5)).await.error != OFFSET_OUT_OF_RANGE {
+        assert!(tokio::time::Instant::now() < deadline, "nothing is deleted");
+    }
+    one.leave(&mut client).await;
+    let dir = broker.stop().await;
+    let broker = TestBroker::start_in(dir, &settings).await;
+    let mut client = broker.client().await;
+    find_group(&mut client).await;
+    let mut two = Member::new("two", topic);
+    let left: Vec<(i64, i64, i16)> = (1..20).step_by(2).map(|offset| (offset, offset, 2)).collect();
+    assert_eq!(two.fetch(&mut client).await.acquired, left);
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_group_may_begin_with_the_records_of_a_duration() {
+    let broker = TestBroker::start(&[]).await;
+    let mut client = broker.client().await;
+    assert_eq!(client.create_topic("t", 1, &[]).await, NONE);
+    configure(&mut client, "g", "share.auto.offset.reset", "by_duration:PT1H").await;
+    for (age_ms, value) in [(7_200_000, "old"), (600_000, "young")] {
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.push(now_ms() - age_ms, None, Some(value.as_bytes()), std::iter::empty()).unwrap();
+        let batch = Bytes::from(builder.build().unwrap());
+        assert_eq!(client.produce(&Target::new("t"), &batch).await.0, NONE);
+    }
+    let topic = client.describe("t").await.unwrap().0;
+    let mut one = Member::new("one", topic);
+    assert_eq!(one.fetch(&mut client).await.values, ["young"]);
     broker.stop().await;
 }
 

@@ -242,7 +242,8 @@ def raw_partitions(server, caching):
     server.begin()
     began = time.perf_counter()
     topic = raw_topic(server, 2000, caching)
-    kafka_load(server, "produce", "--topic", topic, "--partitions", 2000, "--batch-bytes", 100, "--record-bytes", 100, "--requests", 2000)
+    kafka_load(server, "produce", "--topic", topic, "--partitions", 2000, "--batch-bytes", 100, "--record-bytes", 100, "--requests", 2000,
+               "--in-flight", 5)
     return {"seconds": time.perf_counter() - began, "CPU-s": server.cost()}
 
 

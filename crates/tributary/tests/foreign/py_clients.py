@@ -195,11 +195,12 @@ def librdkafka_admin():
     configs = ad.describe_configs([resource])[resource].result(WAIT)
     equal(configs["retention.ms"].value, "3600000")
     pr = ck.Producer({"bootstrap.servers": a.kafka})
-    pr.produce(topic, "x", partition=0, timestamp=1000)
-    pr.produce(topic, "y", partition=0, timestamp=2000)
+    now = int(time.time() * 1000)
+    pr.produce(topic, "x", partition=0, timestamp=now - 1000)
+    pr.produce(topic, "y", partition=0, timestamp=now)
     pr.flush(WAIT)
     tp = ck.TopicPartition(topic, 0)
-    for spec, offset in [(OffsetSpec.earliest(), 0), (OffsetSpec.latest(), 2), (OffsetSpec.for_timestamp(1500), 1)]:
+    for spec, offset in [(OffsetSpec.earliest(), 0), (OffsetSpec.latest(), 2), (OffsetSpec.for_timestamp(now - 500), 1)]:
         equal(ad.list_offsets({tp: spec})[tp].result(WAIT).offset, offset)
     try:
         create(topic)
