@@ -5,6 +5,7 @@
 
 mod attack;
 mod batches;
+mod mqtt;
 mod soup;
 
 use std::net::SocketAddr;
