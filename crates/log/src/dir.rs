@@ -22,8 +22,6 @@ use crate::{Clock, Log, LogConfig, LogDirConfig, LogError, Storage, Threads, Top
 
 /// Threads that sync direct appends; several, as one sync waits for the device.
 const FLUSHERS: usize = 2;
-/// Threads that create or close logs.
-const SYNCING_THREADS_MAX: usize = 16;
 /// Longest topic name, as in Kafka.
 const TOPIC_NAME_MAX: usize = 249;
 
@@ -200,8 +198,8 @@ impl LogDir {
             }
         }
         if !absent.is_empty() {
-            created
-                .extend(self.side_by_side(&absent, |new| self.make_log(new, now_ms))?.into_iter().flatten());
+            let made = self.shared.side_by_side(&absent, |new| self.make_log(new, now_ms))?;
+            created.extend(made.into_iter().flatten());
             self.shared
                 .storage
                 .sync_dir(&self.shared.path)
@@ -212,32 +210,6 @@ impl LogDir {
             open.insert(log.partition().clone(), Arc::clone(log));
         }
         Ok(created)
-    }
-
-    /// Calls `each` for all items, on several threads when there are many: each waits for syncs most of the time,
-    /// and a file system commits those of several threads together.
-    fn side_by_side<T: Sync, R: Send>(
-        &self,
-        items: &[T],
-        each: impl Fn(&T) -> Result<R, LogError> + Sync,
-    ) -> Result<Vec<R>, LogError> {
-        if items.len() == 1 || self.shared.config.threads == Threads::Manual {
-            return items.iter().map(each).collect();
-        }
-        let each = &each;
-        let share = items.len().div_ceil(SYNCING_THREADS_MAX).max(1);
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = items
-                .chunks(share)
-                .map(|part| scope.spawn(move || part.iter().map(each).collect::<Result<Vec<R>, _>>()))
-                .collect();
-            let mut all = Vec::with_capacity(items.len());
-            for thread in threads {
-                let panicked = |_| LogError::Invalid("a thread that syncs logs panicked".into());
-                all.extend(thread.join().map_err(panicked)??);
-            }
-            Ok(all)
-        })
     }
 
     fn make_log(&self, new: &NewLog, now_ms: i64) -> Result<Option<Arc<Log>>, LogError> {
@@ -503,7 +475,7 @@ impl LogDir {
         if let Some(error) = logs.iter().find_map(|log| log.failure()) {
             return Err(error);
         }
-        self.side_by_side(&logs, |log| {
+        self.shared.side_by_side(&logs, |log| {
             log.finish().map_err(|e| LogError::io(format!("closing {}", log.partition()), e))?;
             log.close();
             Ok(())
@@ -596,11 +568,11 @@ impl Opening<'_> {
         if !clean {
             self.report.notes.extend(slots.iter().filter_map(|s| s.damage.clone()));
             replayed =
-                recovery::replay(self.shared, &slots, &logs, &recovery_points, points_known, &mut refused);
+                recovery::replay(self.shared, &slots, &logs, &recovery_points, points_known, &mut refused)?;
         }
         let replay_failed = !refused.is_empty();
-        let mut number = 0;
-        let mut open = BTreeMap::new();
+        let mut refused: BTreeMap<TopicPartition, LogError> = refused.into_iter().collect();
+        let mut loading = Vec::with_capacity(logs.len());
         for (key, found) in &logs {
             let mut replayed = replayed.remove(key).unwrap_or_default();
             let recovery_point = recovery_points.get(&found.partition).copied().unwrap_or(0);
@@ -614,26 +586,34 @@ impl Opening<'_> {
                 log_start: log_starts.get(&found.partition).copied().unwrap_or(0),
                 replayed,
             };
-            let failed = refused.iter().position(|(partition, _)| *partition == found.partition);
-            let loaded = match failed {
-                Some(i) => Err(refused.swap_remove(i).1),
-                None => recovery::load(self.shared, found, &context),
-            };
+            match refused.remove(&found.partition) {
+                Some(error) => {
+                    still_acknowledged.insert(found.partition.clone(), known_end);
+                    self.refuse(&found.partition, context.log_start, error);
+                }
+                None => loading.push((found, context, known_end)),
+            }
+        }
+        let loaded = self
+            .shared
+            .side_by_side(&loading, |(found, context, _)| Ok(recovery::load(self.shared, found, context)))?;
+        let mut number = 0;
+        let mut open = BTreeMap::new();
+        for ((found, context, known_end), loaded) in loading.into_iter().zip(loaded) {
+            let partition = &found.partition;
             match loaded {
                 Ok((loaded, recovered)) => {
                     self.report.recovered.extend(recovered);
                     number += 1;
                     if let Some(log) = Log::from_loaded(number, self.shared, loaded) {
-                        log.cleaned_to
-                            .store(cleaned.get(&found.partition).copied().unwrap_or(0), Ordering::Release);
-                        open.insert(found.partition.clone(), log);
+                        let cleaned_to = cleaned.get(partition).copied().unwrap_or(0);
+                        log.cleaned_to.store(cleaned_to, Ordering::Release);
+                        open.insert(partition.clone(), log);
                     }
                 }
                 Err(error) => {
-                    tracing::error!(partition = %found.partition, %error, "log stays closed");
-                    still_acknowledged.insert(found.partition.clone(), known_end);
-                    self.shared.refused_starts.lock().insert(found.partition.clone(), context.log_start);
-                    self.report.refused.push(RefusedLog { partition: found.partition.clone(), error });
+                    still_acknowledged.insert(partition.clone(), known_end);
+                    self.refuse(partition, context.log_start, error);
                 }
             }
         }
@@ -651,6 +631,13 @@ impl Opening<'_> {
             self.io("syncing", storage.sync_dir(&path))?;
         }
         Ok((journal, number))
+    }
+
+    /// The log stays closed, and keeps its start.
+    fn refuse(&mut self, partition: &TopicPartition, log_start: i64, error: LogError) {
+        tracing::error!(%partition, %error, "log stays closed");
+        self.shared.refused_starts.lock().insert(partition.clone(), log_start);
+        self.report.refused.push(RefusedLog { partition: partition.clone(), error });
     }
 
     /// Checkpoint files are an optimisation: a damaged one means more to check, not a refusal.

@@ -91,7 +91,7 @@ pub(crate) fn replay(
     recovery_points: &BTreeMap<TopicPartition, i64>,
     points_known: bool,
     refused: &mut Vec<(TopicPartition, LogError)>,
-) -> BTreeMap<LogKey, Replayed> {
+) -> Result<BTreeMap<LogKey, Replayed>, LogError> {
     let mut replayed: BTreeMap<LogKey, Replayed> = BTreeMap::new();
     // A cut voids what the journal holds of its log from there on.
     let mut parts: Vec<(LogKey, i64, i64, u64, &[u8])> = Vec::new();
@@ -150,14 +150,16 @@ pub(crate) fn replay(
             )),
         }
     }
-    for ((key, _), file) in files {
-        let (Some(file), Some(found)) = (file, logs.get(&key)) else { continue };
-        if let Err(e) = file.sync_data() {
-            let doing = format!("syncing {} after the replay of the journal", found.partition);
-            refused.push((found.partition.clone(), LogError::io(doing, e)));
+    let written: Vec<_> =
+        files.into_iter().filter_map(|((key, _), file)| Some((&logs.get(&key)?.partition, file?))).collect();
+    let synced = shared.side_by_side(&written, |(_, file)| Ok(file.sync_data()))?;
+    for ((partition, _), synced) in written.into_iter().zip(synced) {
+        if let Err(e) = synced {
+            let doing = format!("syncing {partition} after the replay of the journal");
+            refused.push((partition.clone(), LogError::io(doing, e)));
         }
     }
-    replayed
+    Ok(replayed)
 }
 
 /// How a log is to be loaded.

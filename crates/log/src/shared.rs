@@ -13,6 +13,9 @@ use crate::log::Log;
 use crate::segment::Segment;
 use crate::{Clock, LogDirConfig, LogError, LogEvents, Storage, Threads, TopicPartition};
 
+/// Threads that create, recover or close logs.
+const SYNCING_THREADS_MAX: usize = 16;
+
 /// A journaled append on its way.
 pub(crate) struct QueuedPart {
     pub log: Arc<Log>,
@@ -108,6 +111,32 @@ impl Shared {
             stop: AtomicBool::new(false),
             failure: OnceLock::new(),
         }
+    }
+
+    /// Calls `each` for all items, on several threads when there are many: each waits for syncs most of the time,
+    /// and a file system commits those of several threads together. Answers in the items' order.
+    pub fn side_by_side<T: Sync, R: Send>(
+        &self,
+        items: &[T],
+        each: impl Fn(&T) -> Result<R, LogError> + Sync,
+    ) -> Result<Vec<R>, LogError> {
+        if items.len() <= 1 || self.config.threads == Threads::Manual {
+            return items.iter().map(each).collect();
+        }
+        let each = &each;
+        let share = items.len().div_ceil(SYNCING_THREADS_MAX).max(1);
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = items
+                .chunks(share)
+                .map(|part| scope.spawn(move || part.iter().map(each).collect::<Result<Vec<R>, _>>()))
+                .collect();
+            let mut all = Vec::with_capacity(items.len());
+            for thread in threads {
+                let panicked = |_| LogError::Invalid("a thread that syncs logs panicked".into());
+                all.extend(thread.join().map_err(panicked)??);
+            }
+            Ok(all)
+        })
     }
 
     pub fn failure(&self) -> Option<&Arc<str>> {
