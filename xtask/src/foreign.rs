@@ -92,6 +92,13 @@ pub const STAGES: &[crate::test::Stage] = &[
     ("mqtt gateway on kafka, killed under load", |foreign| {
         foreign.debian()?;
         let (python, script) = (foreign.python()?, Foreign::source("gateway.py"));
+        let mut gateway = Command::new(python);
+        gateway.arg("-B").arg(script).arg("--ours").arg(build_tributary()?);
+        command(gateway.arg("--door").arg(test_program("tributary-broker", "it")?))
+    }),
+    ("outages of kafka, and messages it refuses", |foreign| {
+        foreign.debian()?;
+        let (python, script) = (foreign.python()?, Foreign::source("outages.py"));
         command(Command::new(python).arg("-B").arg(script).arg("--ours").arg(build_tributary()?))
     }),
     ("security", |foreign| {
@@ -267,6 +274,21 @@ fn applications(foreign: &Foreign) -> Result<()> {
     }
     anyhow::ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     Ok(())
+}
+
+/// The program of a crate's integration test.
+fn test_program(package: &str, test: &str) -> Result<PathBuf> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let args =
+        ["test", "--locked", "--package", package, "--test", test, "--no-run", "--message-format=json"];
+    let built = Command::new(cargo).args(args).current_dir(root()).stderr(Stdio::inherit()).output()?;
+    anyhow::ensure!(built.status.success(), "building the tests of {package}");
+    let told = String::from_utf8_lossy(&built.stdout);
+    let program = told.lines().rev().find_map(|line| {
+        let path = line.split_once("\"executable\":\"")?.1.split('"').next()?;
+        Some(PathBuf::from(path))
+    });
+    program.with_context(|| format!("no test {test} in {package}"))
 }
 
 /// Our Kafka client's own check against the Kafka at `bootstrap`.

@@ -119,14 +119,15 @@ pub(crate) async fn lasting_topic_state(admin: &Admin, topic: &str) -> TopicStat
     TopicState::Missing
 }
 
-/// Makes a topic unless it is there.
+/// Makes a topic of the bridge's own unless it is there.
 pub(crate) async fn create_topic(
     admin: &Admin,
     name: &str,
     configs: &[(&str, &str)],
 ) -> Result<(), client::Error> {
-    let mut topic = NewTopic::new(name, Some(1), None);
-    topic.configs = configs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let brokers = admin.describe_cluster().await?.nodes.len();
+    let mut topic = NewTopic::new(name, Some(1), None).kept_by(brokers);
+    topic.configs.extend(configs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
     for (_, answer) in admin.create_topics(&[topic], CreateTopicsOptions::default()).await? {
         match answer {
             Err(error) if error.code() == Some(ErrorCode::TopicAlreadyExists) => {}

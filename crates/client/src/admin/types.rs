@@ -41,6 +41,17 @@ impl NewTopic {
     pub fn new(name: impl Into<String>, partitions: Option<i32>, replication_factor: Option<i16>) -> Self {
         Self { name: name.into(), partitions, replication_factor, ..Self::default() }
     }
+
+    /// As many copies as state should have that nobody else keeps: three, with two in sync for a write, or as many as
+    /// there are brokers.
+    #[must_use]
+    pub fn kept_by(mut self, brokers: usize) -> Self {
+        self.replication_factor = Some(i16::try_from(brokers.clamp(1, 3)).unwrap_or(1));
+        if brokers >= 3 {
+            self.configs.push(("min.insync.replicas".to_owned(), "2".to_owned()));
+        }
+        self
+    }
 }
 
 /// Options of [`create_topics`](super::Admin::create_topics).

@@ -166,6 +166,9 @@ impl Door for RemoteDoor {
             let mut new = KafkaTopic::new(topic.name, topic.partitions, None);
             new.configs = topic.configs;
             new.configs.retain(|(name, _)| !OWN_TOPIC_CONFIGS.contains(&name.as_str()));
+            if name.starts_with("__") {
+                new = new.kept_by(cluster.metadata().brokers.len());
+            }
             let created = admin.create_topics(&[new], CreateTopicsOptions::default()).await;
             let created =
                 created.and_then(|each| each.into_iter().next().map_or(Ok(()), |(_, c)| c.map(drop)));

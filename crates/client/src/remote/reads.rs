@@ -11,9 +11,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use kafka_codec::ErrorCode;
 use kafka_codec::fetch::{FetchResponse, PartitionFetchResponse};
 use kafka_codec::wire::Reader;
+use kafka_codec::{ErrorCode, Uuid};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{errors, knows};
@@ -44,6 +44,8 @@ type Partition = PartitionFetchResponse<bytes::Bytes>;
 /// A tail that waits for records from `offset` on.
 struct Ask {
     partition: TopicPartition,
+    /// Of the topic that is followed; zero where it is not known. One that is made again under the name is another.
+    topic_id: Uuid,
     offset: i64,
     reply: oneshot::Sender<Result<Chunk, Failure>>,
 }
@@ -121,10 +123,11 @@ impl Reads {
     }
 
     /// Waits for records; `Err(OutOfRange)` when the offset is not (or no longer) there.
-    async fn wait(&self, partition: &TopicPartition, offset: i64) -> Result<Chunk, Failure> {
+    async fn wait(&self, partition: &TopicPartition, topic_id: Uuid, offset: i64) -> Result<Chunk, Failure> {
         let (reply, answer) = oneshot::channel();
         let closed = || Failure::Other(super::appends::stopped());
-        self.tails.send(Ask { partition: partition.clone(), offset, reply }).map_err(|_| closed())?;
+        let ask = Ask { partition: partition.clone(), topic_id, offset, reply };
+        self.tails.send(ask).map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
 }
@@ -207,6 +210,10 @@ fn wanted(
         metadata.leader(partition).ok_or_else(|| Error::broker(ErrorCode::LeaderNotAvailable))?;
     let topic_id = metadata.topic(&partition.topic).map(|t| t.id).unwrap_or_default();
     Ok((leader, Wanted { partition: partition.clone(), term: 0, offset, leader_epoch, topic_id, max_bytes }))
+}
+
+fn is_another(followed: Uuid, found: Uuid) -> bool {
+    followed != Uuid::ZERO && found != Uuid::ZERO && followed != found
 }
 
 /// The partitions of an answer by topic and index.
@@ -334,6 +341,10 @@ impl Polling {
                 continue;
             }
             match wanted(&self.cluster, &ask.partition, ask.offset, TAIL_BYTES) {
+                Ok((_, wanted)) if is_another(ask.topic_id, wanted.topic_id) => {
+                    let error = DoorError::UnknownTopic(ask.partition.to_string());
+                    drop(ask.reply.send(Err(Failure::Other(error))));
+                }
                 Ok((leader, wanted)) => {
                     let (asks, all) = by_leader.entry(leader).or_default();
                     // One partition may be in a request once.
@@ -411,6 +422,7 @@ async fn lane_connection(cluster: &Cluster, (leader, number): (i32, u8)) -> Resu
 pub(super) struct RemoteTail {
     reads: Reads,
     partition: TopicPartition,
+    topic_id: Uuid,
     start: Option<BoxFuture<'static, Result<i64, DoorError>>>,
     offset: i64,
 }
@@ -426,7 +438,8 @@ impl RemoteTail {
             }
         };
         let offset = if let StartAt::Offset(offset) = at { offset } else { 0 };
-        Self { reads, partition, start, offset }
+        let topic_id = reads.cluster.metadata().topic(&partition.topic).map(|t| t.id).unwrap_or_default();
+        Self { reads, partition, topic_id, start, offset }
     }
 
     async fn follow(&mut self) -> Result<Chunk, DoorError> {
@@ -435,7 +448,7 @@ impl RemoteTail {
             self.start = None;
         }
         loop {
-            match self.reads.wait(&self.partition, self.offset).await {
+            match self.reads.wait(&self.partition, self.topic_id, self.offset).await {
                 Ok(chunk) => {
                     self.offset = chunk.next_offset;
                     return Ok(chunk);

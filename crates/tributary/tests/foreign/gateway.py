@@ -1,18 +1,21 @@
 #!/usr/bin/env python3
-"""MQTT with a Kafka cluster as its only storage: `tributary serve --store kafka`, on Apache Kafka and on our own server.
+"""MQTT with a Kafka cluster as its only storage: `tributary serve --store kafka`, on Apache Kafka with three brokers and on our own
+server.
 
-  gateway.py --ours PATH [--kills N]
+  gateway.py --ours PATH [--kills N] [--door PROGRAM]
 
-Publishes and subscribes with paho and Debian's tools, reads with Kafka's client, kills the gateway under load. Ends with
-`N passed, M failed`. Needs a Python with requirements.txt installed."""
+Publishes and subscribes with paho and Debian's tools, reads with Kafka's client, kills the gateway and one of the brokers under
+load. `--door` is a program that holds the door to its promises on the brokers of DOOR_BOOTSTRAP. Ends with `N passed, M failed`.
+Needs a Python with requirements.txt installed."""
 import argparse, os, shutil, signal, subprocess, sys, tempfile, threading, time, traceback
-import confluent_kafka
+import confluent_kafka, confluent_kafka.admin
 import paho.mqtt.client as mqtt
 import real_kafka
 
 p = argparse.ArgumentParser()
 p.add_argument("--ours", required=True)
-p.add_argument("--kills", type=int, default=3, help="how often the gateway is killed under load at each QoS")
+p.add_argument("--kills", type=int, default=2, help="how often the gateway, and a broker, are killed under load at each QoS")
+p.add_argument("--door", default="")
 a = p.parse_args()
 OURS = os.path.abspath(a.ours)
 WAIT = 60
@@ -140,15 +143,39 @@ def records(bootstrap, topic, enough):
     return found
 
 
-def kill_rounds(gateway, bootstrap, qos):
-    """Publishes one message after the other, each until it is acknowledged, while the gateway is killed; whoever subscribed
+class OneOfThree:
+    """A broker of the cluster, another one each time."""
+
+    def __init__(self, cluster):
+        self.cluster, self.next = cluster, 0
+
+    def kill(self):
+        self.broker = self.cluster.ids[self.next % len(self.cluster.ids)]
+        self.next += 1
+        self.cluster.kill(self.broker)
+
+    def start(self):
+        # Down for as long as it takes until it is missed.
+        time.sleep(4)
+        self.cluster.start(self.broker)
+        until("all replicas are in sync again", lambda: in_sync(self.cluster))
+
+
+def in_sync(cluster):
+    admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": cluster.bootstrap})
+    topics = admin.list_topics(timeout=WAIT).topics.values()
+    return all(len(p.isrs) == len(p.replicas) for topic in topics for p in topic.partitions.values())
+
+
+def kill_rounds(gateway, bootstrap, qos, victim, name):
+    """Publishes one message after the other, each until it is acknowledged, while the victim is killed; whoever subscribed
     before gets them in order. The subscriber's session lasts over the kills too."""
-    topic, total = "kills%d" % qos, 150 * max(1, a.kills)
+    topic, total = "kills-%s-%d" % (name, qos), 150 * max(1, a.kills)
     received = []
-    listener = client(gateway, "listener-%d" % qos, on_message=lambda _c, _u, m: received.append(m.payload.decode()))
+    listener = client(gateway, "listener-%s-%d" % (name, qos), on_message=lambda _c, _u, m: received.append(m.payload.decode()))
     subscribe(listener, topic + "/#", qos)
     acknowledged = set()
-    sender = client(gateway, "sender-%d" % qos)
+    sender = client(gateway, "sender-%s-%d" % (name, qos))
     sender.on_publish = lambda _c, _u, mid, _reason, _properties: acknowledged.add(mid)
     stop = threading.Event()
 
@@ -157,8 +184,8 @@ def kill_rounds(gateway, bootstrap, qos):
             mark = len(sent) + 40
             while len(sent) < mark and not stop.is_set():
                 time.sleep(0.01)
-            gateway.kill()
-            gateway.start()
+            victim.kill()
+            victim.start()
 
     sent = []
     thread = threading.Thread(target=killer)
@@ -236,17 +263,38 @@ def run(kind, kafka):
         equal(retained, [("on", True)])
         end(c)
 
-    for qos in (1, 2):
-        @check("%s: nothing is lost%s over %d kills at QoS %d" % (kind, " or doubled" if qos == 2 else "", a.kills, qos))
+    victims = {"the gateway": gateway}
+    if isinstance(kafka, real_kafka.RealCluster):
+        victims["one broker of three"] = OneOfThree(kafka)
+    for name, victim in victims.items():
+        for qos in (1, 2):
+            @check("%s: nothing is lost%s over %d kills of %s at QoS %d" % (kind, " or doubled" if qos == 2 else "", a.kills, name, qos))
+            def _():
+                kill_rounds(gateway, bootstrap, qos, victim, name.split()[1])
+
+    if isinstance(kafka, real_kafka.RealCluster):
+        @check("%s: what the gateway keeps has three replicas, and two are enough to write" % kind)
         def _():
-            kill_rounds(gateway, bootstrap, qos)
+            admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": bootstrap})
+            topics = [t for t in admin.list_topics(timeout=WAIT).topics.values() if t.topic.startswith("__mqtt_")]
+            equal(sorted(t.topic for t in topics), ["__mqtt_retained", "__mqtt_sessions"])
+            equal({len(p.replicas) for t in topics for p in t.partitions.values()}, {3})
+            resources = [confluent_kafka.admin.ConfigResource("TOPIC", t.topic) for t in topics]
+            answers = admin.describe_configs(resources).values()
+            equal([answer.result(WAIT)["min.insync.replicas"].value for answer in answers], ["2", "2"])
+
+        if a.door:
+            @check("%s: the door keeps its promises" % kind)
+            def _():
+                environment = dict(os.environ, DOOR_BOOTSTRAP=bootstrap)
+                subprocess.run([a.door, "door::cluster", "--ignored"], env=environment, check=True)
 
     @check("%s: the gateway stops cleanly" % kind)
     def _():
         gateway.stop()
 
 
-for kind, start in (("our server", OurKafka), ("Apache Kafka", real_kafka.RealKafka)):
+for kind, start in (("our server", OurKafka), ("Apache Kafka, three brokers", real_kafka.RealCluster)):
     kafka = start()
     try:
         run(kind, kafka)
