@@ -37,7 +37,7 @@ pub struct BridgeConfig {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MqttSide {
-    /// `host:port`, or a URL with `mqtt://` or `mqtts://` (TLS; port 8883 when none is given).
+    /// `host:port`, or a URL: `mqtt://`, `mqtts://` (TLS; port 8883 when none is given), `ws://` or `wss://` (WebSocket).
     pub address: String,
     /// `5` (falls back to 3.1.1 when the broker does not know it), `"5 only"` or `"3.1.1"`.
     #[serde(default)]
@@ -115,6 +115,10 @@ pub struct ToMqttRoute {
     /// Highest QoS to publish with.
     #[serde(default = "default_publish_qos", deserialize_with = "qos")]
     pub qos: QoS,
+    /// Topic for records that the MQTT broker will not take; `<topic>.dead-letter` when not given; `"none"`: they are
+    /// passed over.
+    #[serde(default)]
+    pub dead_letter: Option<String>,
     /// Unacknowledged messages on the way to the broker.
     #[serde(default = "default_publish_in_flight")]
     pub in_flight: u16,

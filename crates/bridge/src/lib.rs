@@ -13,6 +13,8 @@
 //! Not here: command lines and the terminal.
 
 mod config;
+mod dead_letter;
+mod dial;
 mod error;
 pub mod http;
 mod kafka;

@@ -178,6 +178,28 @@ impl ToMessage {
     }
 }
 
+/// The dead letters of a record: key, headers and value, where it stood, and what went wrong.
+pub(crate) fn letters_of(record: &ConsumerRecord, to: &Arc<str>, error: &str) -> Vec<ProducerRecord> {
+    let text = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+    let length = record.value.as_ref().map_or(0, Bytes::len);
+    let count = length.div_ceil(LETTER_PART).max(1);
+    let part = |n: usize| {
+        let from = n * LETTER_PART;
+        let value = record.value.as_ref().map(|v| v.slice(from..length.min(from + LETTER_PART)));
+        let mut headers = record.headers.clone();
+        headers.push(header("tributary.error", text(error)));
+        headers.push(header("tributary.topic", text(&record.topic)));
+        headers.push(header("tributary.partition", text(&record.partition.to_string())));
+        headers.push(header("tributary.offset", text(&record.offset.to_string())));
+        if count > 1 {
+            headers.push(header("tributary.part", text(&format!("{}/{count}", n + 1))));
+        }
+        let (topic, key) = (Arc::clone(to), record.key.clone());
+        ProducerRecord { topic, partition: None, timestamp_ms: None, key, value, headers }
+    };
+    (0..count).map(part).collect()
+}
+
 fn header(name: &'static str, value: Bytes) -> Header {
     Header { key: Bytes::from_static(name.as_bytes()), value: Some(value) }
 }
@@ -258,6 +280,7 @@ mod tests {
             filter: vec!["devices/#".into()],
             prefix: "site/".into(),
             qos: QoS::AtLeastOnce,
+            dead_letter: None,
             in_flight: 1,
         };
         let to = ToMessage::new(&route, Some("me"));
@@ -311,5 +334,21 @@ mod tests {
             shown(&letters[1]),
             "dead[None] a: mqtt.qos=1 mqtt.expiry=9 unit=C tributary.error=too large tributary.topic=t tributary.part=2/2"
         );
+    }
+
+    #[test]
+    fn dead_letters_of_records_say_where_they_stood() {
+        let record = ConsumerRecord { value: None, ..consumed(Some("devices/7"), &[("unit", "C")]) };
+        let letters = letters_of(&record, &"dead".into(), "refused");
+        assert_eq!(letters.len(), 1);
+        assert_eq!(letters[0].value, None);
+        assert_eq!(
+            shown(&letters[0]),
+            "dead[None] devices/7: unit=C tributary.error=refused tributary.topic=commands \
+             tributary.partition=0 tributary.offset=0"
+        );
+        let value = Some(Bytes::from(vec![7; 2 * LETTER_PART]));
+        let letters = letters_of(&ConsumerRecord { value, ..record }, &"dead".into(), "refused");
+        assert_eq!(letters.iter().map(|l| l.value.as_ref().unwrap().len()).sum::<usize>(), 2 * LETTER_PART);
     }
 }

@@ -1,14 +1,13 @@
 //! Starts the lanes, each on a thread of its own, and ends them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use client::Error;
-use mqtt_client::{Dial, Tcp};
 use mqtt_codec::{Password, ProtocolVersion, Subscription};
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{BridgeConfig, MqttVersion, Route, ToKafkaRoute, ToMqttRoute};
+use crate::dial::dial;
 use crate::error::BridgeError;
 use crate::kafka::{Kafka, is_fatal};
 use crate::record::{ToMessage, ToRecord};
@@ -92,6 +91,10 @@ pub async fn run(config: BridgeConfig) -> Result<Running, BridgeError> {
                     topics: route.topic.clone(),
                     kafka: kafka.clone(),
                     to: ToMessage::new(route, mark),
+                    dead_letter: match route.dead_letter.as_deref() {
+                        Some("none") => to_mqtt::DeadLetter::PassOver,
+                        topic => to_mqtt::DeadLetter::To(topic.map(Arc::from)),
+                    },
                     in_flight: route.in_flight.into(),
                     stats: counts,
                 };
@@ -202,87 +205,4 @@ fn password(config: &BridgeConfig) -> Result<Option<String>, BridgeError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| BridgeError::System { what: path.display().to_string(), source })?;
     Ok(Some(text.lines().next().unwrap_or_default().to_owned()))
-}
-
-/// How to reach the MQTT broker.
-fn dial(config: &BridgeConfig) -> Result<Arc<dyn Dial>, BridgeError> {
-    let given = config.mqtt.address.as_str();
-    let (scheme, rest) = given.split_once("://").unwrap_or(("mqtt", given));
-    let wrong = |what: &str| BridgeError::Config(format!("mqtt address {given:?}: {what}"));
-    let (default_port, tls) = match scheme {
-        "mqtt" | "tcp" => (1883, false),
-        "mqtts" | "ssl" | "tls" => (8883, true),
-        other => return Err(wrong(&format!("{other}:// is not known: mqtt:// or mqtts://"))),
-    };
-    let (host, port) = match rest.rsplit_once(':') {
-        Some((host, port)) if !host.ends_with(':') && !port.ends_with(']') => {
-            (host, port.parse().map_err(|_| wrong("the port is not a number up to 65535"))?)
-        }
-        _ => (rest, default_port),
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    if host.is_empty() {
-        return Err(wrong("there is no host"));
-    }
-    let tcp = Tcp::new(host, port);
-    if tls {
-        return Ok(Arc::new(tcp.tls(Arc::new(tls_of(config)?))));
-    }
-    let side = &config.mqtt;
-    if side.insecure || [&side.ca_file, &side.cert_file, &side.key_file].iter().any(|file| file.is_some()) {
-        return Err(wrong("ca_file, cert_file, key_file and insecure need an address with mqtts://"));
-    }
-    Ok(Arc::new(tcp))
-}
-
-/// TLS by the files that `[mqtt]` names.
-fn tls_of(config: &BridgeConfig) -> Result<rustls::ClientConfig, BridgeError> {
-    let side = &config.mqtt;
-    let read = |path: &std::path::Path| {
-        std::fs::read_to_string(path)
-            .map_err(|source| BridgeError::System { what: path.display().to_string(), source })
-    };
-    let mut properties = BTreeMap::new();
-    let mut set = |name: &str, value: String| properties.insert(name.to_owned(), value);
-    if let Some(path) = &side.ca_file {
-        set("ssl.truststore.certificates", read(path)?);
-    }
-    match (&side.cert_file, &side.key_file) {
-        (Some(chain), Some(key)) => {
-            set("ssl.keystore.certificate.chain", read(chain)?);
-            set("ssl.keystore.key", read(key)?);
-        }
-        (None, None) => {}
-        _ => return Err(BridgeError::Config("[mqtt] cert_file and key_file go together".to_owned())),
-    }
-    if side.insecure {
-        set("ssl.endpoint.identification.algorithm", String::new());
-    }
-    client::security::tls_client(properties)
-        .map_err(|error| BridgeError::Config(format!("[mqtt] TLS: {error}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_say_whether_tls_is_spoken_and_files_must_fit() {
-        let reach = |address: &str, change: fn(&mut BridgeConfig)| {
-            let mut config = BridgeConfig::new(address, "kafka:9092");
-            change(&mut config);
-            dial(&config).map(|dial| dial.address()).map_err(|error| error.to_string())
-        };
-        assert_eq!(reach("broker", |_| {}).unwrap(), "broker:1883");
-        assert_eq!(reach("mqtt://[::1]:1884", |_| {}).unwrap(), "::1:1884");
-        let refused = reach("ws://broker", |_| {}).unwrap_err();
-        assert!(refused.contains("ws:// is not known"), "{refused}");
-        let refused = reach("broker:1883", |c| c.mqtt.ca_file = Some("ca.pem".into())).unwrap_err();
-        assert!(refused.contains("mqtts://"), "{refused}");
-        let refused =
-            reach("mqtts://broker", |c| c.mqtt.ca_file = Some("no/such/ca.pem".into())).unwrap_err();
-        assert!(refused.contains("no/such/ca.pem"), "{refused}");
-        let refused = reach("mqtts://broker", |c| c.mqtt.cert_file = Some("c.pem".into())).unwrap_err();
-        assert!(refused.contains("go together"), "{refused}");
-    }
 }

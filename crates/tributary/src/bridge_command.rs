@@ -10,6 +10,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::EXIT_USAGE;
+use crate::config::sources;
 use crate::logging::{self, Destination, Verbosity};
 
 /// Time between two reports of progress.
@@ -24,6 +25,9 @@ A message of QoS 1 or 2 is acknowledged to the MQTT broker when Kafka has it on 
 in Kafka exactly once for consumers that read_committed. While Kafka is away messages wait at the MQTT broker. Its
 session keeps them while the bridge is away: keep the name.
 
+Environment: KAFKA_CFG_SASL_MECHANISM=PLAIN is sasl.mechanism=PLAIN among the properties of the Kafka clients, where
+neither the file nor --kafka-property says it.
+
 Exit codes: 0 stopped by SIGTERM or Ctrl-C; 1 a broker refuses us for good; 2 the configuration cannot be used.
 
 Example:
@@ -37,7 +41,7 @@ pub struct BridgeArgs {
     /// TOML file with routes in both directions (docs/bridge.md); flags come on top of it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// MQTT broker: host:port, or mqtt://host:port
+    /// MQTT broker: host:port, or mqtt://, mqtts://, ws:// or wss://host:port[/path]
     #[arg(long, value_name = "ADDR")]
     mqtt: Option<String>,
     /// What to subscribe to, may be repeated
@@ -112,6 +116,9 @@ impl BridgeArgs {
                 .split_once('=')
                 .ok_or_else(|| format!("--kafka-property {property}: expected KEY=VALUE"))?;
             config.kafka.insert(key.to_owned(), value.to_owned());
+        }
+        for setting in sources::from_environment(std::env::vars()) {
+            config.kafka.entry(setting.key).or_insert(setting.value);
         }
         config.checked().map_err(|e| e.to_string())
     }

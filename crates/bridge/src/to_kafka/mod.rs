@@ -4,7 +4,6 @@
 //! those of QoS 2 go through [`exact`]. When enough is under way the connection is not read, and the MQTT broker keeps
 //! what it has.
 
-mod dead_letter;
 mod exact;
 mod state;
 
@@ -21,11 +20,11 @@ use mqtt_codec::{Publish, QoS, ReasonCode};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::dead_letter::{self, DeadLetters};
 use crate::error::BridgeError;
 use crate::kafka::{Kafka, TopicState, is_fatal, is_poison, lasting_topic_state, pause, topic_state};
 use crate::record::ToRecord;
 use crate::stats::RouteStats;
-use dead_letter::DeadLetters;
 use exact::{Context, Exact};
 use state::StateTopic;
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""`tributary bridge` between Mosquitto or our MQTT broker and Apache Kafka or our Kafka, in all four mixes; and what is
-lost or doubled when bridge, MQTT broker or Kafka are killed under load.
+"""`tributary bridge` between Mosquitto or our MQTT broker and Apache Kafka (three brokers) or our Kafka, in all four mixes; and what
+is lost or doubled when bridge, MQTT broker or one of the Kafka brokers are killed under load. Beside it what Mosquitto itself loses
+when it is killed, with Mosquitto's own subscriber instead of the bridge.
 
   bridge.py --ours PATH [--all] [--rounds N] [--messages N] [--only TEXT]
 
@@ -138,22 +139,29 @@ class Node:
 
 
 class RealKafka:
-    """Apache Kafka that is started again on its data and ports."""
+    """Apache Kafka with three brokers, of which another one is killed each time."""
 
     def __init__(self):
-        self.node = real_kafka.RealKafka(data=os.path.join(FOLDER, "kafka"))
-        self.bootstrap = self.node.bootstrap
+        self.cluster = real_kafka.RealCluster()
+        self.bootstrap, self.next = self.cluster.bootstrap, 0
 
     def kill(self):
-        self.node.process.kill()
-        self.node.process.wait()
+        self.broker = self.cluster.ids[self.next % len(self.cluster.ids)]
+        self.next += 1
+        self.cluster.kill(self.broker)
 
     def start(self):
-        config = os.path.join(self.node.data, "server.properties")
-        with open(self.node.log, "ab") as out:
-            self.node.process = subprocess.Popen(real_kafka.tool_command("kafka.Kafka", config, heap="512M"), stdin=subprocess.DEVNULL,
-                                                 stdout=out, stderr=out, start_new_session=True)
-        until("Kafka listens", lambda: accepts(self.bootstrap.split(":")[1]), 90)
+        # Down for as long as it takes until it is missed.
+        time.sleep(4)
+        self.cluster.start(self.broker)
+        until("all replicas are in sync again", self.in_sync, 90)
+
+    def in_sync(self):
+        listed = json.loads(run(["kcat", "-L", "-J", "-b", self.bootstrap]))
+        return all(len(p["isrs"]) == len(p["replicas"]) for t in listed["topics"] for p in t["partitions"])
+
+    def stop(self):
+        self.cluster.stop()
 
 
 number = 0
@@ -182,11 +190,11 @@ class Bridge(Process):
 
 
 def records(kafka, topic):
-    """(key, value, headers) of all committed records; none while Kafka does not know the topic, as when it has just started."""
+    """(key, value, headers) of all committed records; none while Kafka does not know the topic, or a partition has no leader."""
     try:
         out = run(["kcat", "-C", "-b", kafka.bootstrap, "-t", topic, "-o", "beginning", "-e", "-q", "-J", "-X", "isolation.level=read_committed"])
     except AssertionError as error:
-        if "Unknown topic or partition" in str(error):
+        if any(passing in str(error) for passing in ("Unknown topic or partition", "Leader not available", "transport failure", "Timed out")):
             return []
         raise
     rows = [json.loads(line) for line in out.decode().splitlines()]
@@ -296,13 +304,11 @@ def both_ways(mqtt, kafka, topic):
     subscriber.wait()
 
 
-def kill_rounds(mqtt, kafka, topic, victim):
-    """Numbered messages at QoS 1 and 2 while `victim` is killed and started again."""
-    bridge = Bridge(mqtt, kafka, topic + "/#", topic)
-    target = {"bridge": bridge, "MQTT": mqtt, "Kafka": kafka}[victim]
-    strict = not (victim == "MQTT" and isinstance(mqtt, Mosquitto))
-    sent, doubled1 = 0, 0
-    for round_ in range(a.rounds):
+def publish_over_kills(mqtt, topic, target):
+    """Numbered messages at QoS 1 and 2, all of which the MQTT broker acknowledges, while `target` is killed and started again;
+    answers how many of each QoS."""
+    sent = 0
+    for _ in range(a.rounds):
         pubs = []
         lines = "".join("%d\n" % n for n in range(sent, sent + a.messages)).encode()
         sent += a.messages
@@ -329,6 +335,22 @@ def kill_rounds(mqtt, kafka, topic, victim):
             pub.stdin.close()
         for pub in pubs:
             assert pub.wait(WAIT * 2) == 0, "publisher: exit %s" % pub.returncode
+    return sent
+
+
+def compared(sent, q1, q2):
+    """Missing and doubled of each QoS, and both as text."""
+    missing = [len(set(range(sent)) - set(q)) for q in (q1, q2)]
+    doubled = [len(q) - len(set(q)) for q in (q1, q2)]
+    return missing, doubled, "%d kills, %d messages of each QoS; missing %s, doubled %s (QoS 1, 2)" % (a.rounds, sent, missing, doubled)
+
+
+def kill_rounds(mqtt, kafka, topic, victim):
+    """What is in Kafka, with the bridge, after `victim` was killed."""
+    bridge = Bridge(mqtt, kafka, topic + "/#", topic)
+    target = {"bridge": bridge, "MQTT": mqtt, "Kafka": kafka}[victim]
+    strict = not (victim == "MQTT" and isinstance(mqtt, Mosquitto))
+    sent = publish_over_kills(mqtt, topic, target)
     expected = range(sent)
 
     def seen(qos):
@@ -344,10 +366,8 @@ def kill_rounds(mqtt, kafka, topic, victim):
     else:
         time.sleep(5)
     q1, q2 = seen(1), seen(2)
-    missing = [len(set(expected) - set(q)) for q in (q1, q2)]
-    doubled = [len(q) - len(set(q)) for q in (q1, q2)]
+    missing, doubled, said = compared(sent, q1, q2)
     firsts = list(dict.fromkeys(q1))
-    said = "%d kills, %d messages of each QoS; missing %s, doubled %s (QoS 1, 2)" % (a.rounds, sent, missing, doubled)
     if strict:
         assert missing == [0, 0], said
         assert doubled[1] == 0, said
@@ -355,6 +375,39 @@ def kill_rounds(mqtt, kafka, topic, victim):
         assert firsts == sorted(firsts), "QoS 1 out of order; " + said
     assert bridge.stop() == 0
     return said
+
+
+def mosquitto_alone(mqtt, topic):
+    """The same with Mosquitto's subscriber, whose session Mosquitto keeps, and nothing else: what is missing Mosquitto has lost."""
+    got = os.path.join(FOLDER, topic + ".out")
+    with open(got, "w") as out:
+        subscriber = subprocess.Popen(["mosquitto_sub", "-p", mqtt.port, "-c", "-i", topic + "-sub", "-q", "2", "-t", topic + "/#", "-F", "%t %p"], stdout=out)
+    until("the subscription stands", lambda: publish(mqtt, topic + "/hello", "hello", 1) or open(got).read())
+    sent = publish_over_kills(mqtt, topic, mqtt)
+    time.sleep(5)
+    subscriber.kill()
+    subscriber.wait()
+    rows = [line.split() for line in open(got)]
+    return compared(sent, *([int(row[1]) for row in rows if row[0] == "%s/q%d" % (topic, qos)] for qos in (1, 2)))[2]
+
+
+@check("kill -9 of MQTT, Mosquitto alone")
+def _():
+    return mosquitto_alone(server(MQTT, "Mosquitto"), "alone%d" % time.time_ns())
+
+
+@check("over WebSocket")
+def _():
+    topic, kafka = "ws%d" % time.time_ns(), server(KAFKA, "our Kafka")
+    mqtt, ws = real_kafka.free_port(), real_kafka.free_port()
+    broker = Process("ws", [OURS, "serve", "--data", os.path.join(FOLDER, "ws"), "--mqtt", "127.0.0.1:%d" % mqtt, "--mqtt-ws", "127.0.0.1:%d" % ws,
+                            "--kafka", "off", "--console", "off"], "ready")
+    bridge = Process("bridge-ws", [OURS, "bridge", "--name", topic, "--mqtt", "ws://127.0.0.1:%d/mqtt" % ws, "--filter", topic + "/#", "--kafka",
+                                   kafka.bootstrap, "--topic", topic], "ready")
+    for n, size in enumerate((1, 1_000, 200_000)):
+        run(["mosquitto_pub", "-p", str(mqtt), "-t", topic + "/a", "-q", "%d" % n, "-s"], inp=b"x" * size)
+    until("all are through", lambda: sorted(len(value) for _, value, _ in records(kafka, topic)) == [1, 1_000, 200_000])
+    assert bridge.stop() == 0 and broker.stop() == 0
 
 
 @check("over mutual TLS")
@@ -411,8 +464,10 @@ for mqtt_name in MQTT:
                 topic = "kill%d" % time.time_ns()
                 return kill_rounds(server(MQTT, mqtt_name), server(KAFKA, kafka_name), topic, victim)
 
-for process in [*PROCESSES, *started.values()]:
+for process in PROCESSES:
     process.kill()
+if "Apache Kafka" in started:
+    started["Apache Kafka"].stop()
 shutil.rmtree(FOLDER, ignore_errors=True) if not failed else print("logs in", FOLDER)
 print("%d passed, %d failed" % (passed, len(failed)))
 sys.exit(1 if failed else 0)

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
+use mqtt::websocket::WebSocket;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
@@ -10,7 +11,6 @@ use tokio_rustls::TlsConnector;
 
 use super::failure::Failure;
 use super::options::Options;
-use super::websocket::WebSocket;
 
 /// An open connection.
 pub type Stream = Box<dyn Duplex>;

@@ -17,7 +17,6 @@ mod signal;
 mod subscribe;
 mod time;
 mod tls;
-mod websocket;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! Messages that Kafka will not take.
+//! Messages that Kafka will not take, and records that the MQTT broker will not take.
 
 use std::sync::Arc;
 

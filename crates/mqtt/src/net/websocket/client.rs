@@ -1,12 +1,13 @@
-//! WebSocket of the tools: frames around any stream.
+//! WebSocket as a client speaks it: frames around any stream.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
-use mqtt::websocket::{Frames, Role, check_response, request};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+use super::{Frames, Role, check_response, request};
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 16 << 10;

@@ -1,28 +1,35 @@
 //! Kafka to MQTT: one lane.
 //!
 //! Records of a consumer group are published in their order; an offset is committed when the MQTT broker has acknowledged
-//! the message and all before it. What cannot be published is logged and passed over.
+//! the message and all before it. A record that cannot be published becomes a dead letter; the others do not wait for it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod ledger;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use client::consumer::RebalanceListener;
-use client::{Consumer, ConsumerRecord, OffsetAndMetadata, TopicPartition};
+use client::{Admin, Consumer, ConsumerRecord, Producer, TopicPartition};
+use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use mqtt_client::{Client, Event};
 use tokio::sync::watch;
 
+use crate::dead_letter;
 use crate::error::BridgeError;
 use crate::kafka::{Kafka, is_fatal, pause};
-use crate::record::ToMessage;
+use crate::record::{ToMessage, letters_of};
 use crate::stats::RouteStats;
+use ledger::Shared;
 
 /// Time between two commits.
 const COMMIT: Duration = Duration::from_secs(1);
 /// Longest wait for records.
 const POLL: Duration = Duration::from_millis(500);
+/// Records behind one that is not through, at most: a dead letter that cannot be written may take long.
+const BEHIND_MAX: usize = 100_000;
 /// Time for what is under way when the bridge is stopped.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -33,102 +40,18 @@ pub(crate) struct Setup {
     pub(crate) topics: Vec<String>,
     pub(crate) kafka: Kafka,
     pub(crate) to: ToMessage,
+    pub(crate) dead_letter: DeadLetter,
     pub(crate) in_flight: usize,
     pub(crate) stats: Arc<RouteStats>,
 }
 
-/// Which records are through.
-#[derive(Debug, Default)]
-struct Ledger {
-    /// Records under way of each partition in order, and whether they are through.
-    partitions: BTreeMap<TopicPartition, VecDeque<(i64, bool)>>,
-    tags: HashMap<u64, (TopicPartition, i64)>,
-    last_tag: u64,
-    /// What may be committed and is not yet.
-    ready: BTreeMap<TopicPartition, i64>,
-}
-
-impl Ledger {
-    fn take(&mut self, partition: TopicPartition, offset: i64) -> u64 {
-        self.last_tag += 1;
-        self.partitions.entry(partition.clone()).or_default().push_back((offset, false));
-        self.tags.insert(self.last_tag, (partition, offset));
-        self.last_tag
-    }
-
-    fn done(&mut self, tag: u64) {
-        let Some((partition, offset)) = self.tags.remove(&tag) else { return };
-        let Some(records) = self.partitions.get_mut(&partition) else { return };
-        if let Ok(place) = records.binary_search_by_key(&offset, |(offset, _)| *offset)
-            && let Some((_, done)) = records.get_mut(place)
-        {
-            *done = true;
-        }
-        while let Some((offset, _)) = records.pop_front_if(|(_, done)| *done) {
-            self.ready.insert(partition.clone(), offset + 1);
-        }
-    }
-
-    fn under_way(&self) -> usize {
-        self.partitions.values().map(VecDeque::len).sum()
-    }
-
-    /// Offsets to commit, of these partitions or of all.
-    fn commits(&mut self, of: Option<&[TopicPartition]>) -> BTreeMap<TopicPartition, OffsetAndMetadata> {
-        let ready = std::mem::take(&mut self.ready);
-        let (now, later) = ready.into_iter().partition(|(p, _)| of.is_none_or(|of| of.contains(p)));
-        self.ready = later;
-        let now: BTreeMap<TopicPartition, i64> = now;
-        now.into_iter().map(|(p, offset)| (p, OffsetAndMetadata::new(offset))).collect()
-    }
-
-    fn forget(&mut self, partitions: &[TopicPartition]) {
-        for partition in partitions {
-            self.partitions.remove(partition);
-            self.ready.remove(partition);
-        }
-        self.tags.retain(|_, (partition, _)| !partitions.contains(partition));
-    }
-}
-
-/// Shared with the listener; never held while waiting.
-#[derive(Clone, Debug, Default)]
-struct Shared(Arc<Mutex<Ledger>>);
-
-impl Shared {
-    fn with<T>(&self, f: impl FnOnce(&mut Ledger) -> T) -> T {
-        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl RebalanceListener for Shared {
-    fn revoked<'a>(
-        &'a mut self,
-        consumer: &'a mut Consumer,
-        partitions: &'a [TopicPartition],
-    ) -> BoxFuture<'a, ()> {
-        Box::pin(async move {
-            let offsets = self.with(|ledger| ledger.commits(Some(partitions)));
-            if !offsets.is_empty()
-                && let Err(error) = consumer.commit_offsets(&offsets).await
-            {
-                tracing::warn!(%error, "offsets are not committed: their messages come again");
-            }
-            self.with(|ledger| ledger.forget(partitions));
-        })
-    }
-
-    fn assigned<'a>(
-        &'a mut self,
-        _: &'a mut Consumer,
-        partitions: &'a [TopicPartition],
-    ) -> BoxFuture<'a, ()> {
-        Box::pin(async move { tracing::info!(?partitions, "assigned") })
-    }
-
-    fn lost<'a>(&'a mut self, _: &'a mut Consumer, partitions: &'a [TopicPartition]) -> BoxFuture<'a, ()> {
-        Box::pin(async move { self.with(|ledger| ledger.forget(partitions)) })
-    }
+/// What becomes of records that cannot be published.
+#[derive(Clone, Debug)]
+pub(crate) enum DeadLetter {
+    /// They go to this topic; `None`: `<topic>.dead-letter`.
+    To(Option<Arc<str>>),
+    /// They stay where they are, and are passed over.
+    PassOver,
 }
 
 struct Lane {
@@ -136,6 +59,12 @@ struct Lane {
     client: Client,
     consumer: Consumer,
     ledger: Shared,
+    /// Records under way, by tag: what the MQTT broker refuses is written from here.
+    under_way: HashMap<u64, ConsumerRecord>,
+    /// Dead letters that are being written; answers tags.
+    letters: FuturesUnordered<BoxFuture<'static, u64>>,
+    /// Made for the first dead letter.
+    kafka: Option<(Producer, Admin)>,
     waiting: VecDeque<ConsumerRecord>,
     paused: bool,
 }
@@ -156,7 +85,17 @@ pub(crate) async fn run(
     let topics: Vec<&str> = setup.topics.iter().map(String::as_str).collect();
     consumer.subscribe(&topics, Some(Box::new(ledger.clone())))?;
     let client = Client::new(config, dial);
-    let mut lane = Lane { setup, client, consumer, ledger, waiting: VecDeque::new(), paused: false };
+    let mut lane = Lane {
+        setup,
+        client,
+        consumer,
+        ledger,
+        under_way: HashMap::new(),
+        letters: FuturesUnordered::new(),
+        kafka: None,
+        waiting: VecDeque::new(),
+        paused: false,
+    };
     tokio::select! {
         outcome = lane.forward() => return outcome,
         _ = stop.wait_for(|stop| *stop) => {}
@@ -190,6 +129,7 @@ impl Lane {
                         failures += 1;
                     }
                 },
+                Some(tag) = self.letters.next() => self.written(tag),
                 _ = commit.tick() => self.commit(),
             }
             while let Some(event) = self.client.try_next() {
@@ -210,9 +150,11 @@ impl Lane {
     /// Waits for what is under way and commits it.
     async fn finish(&mut self) -> Result<(), BridgeError> {
         self.waiting.clear();
-        while self.client.outstanding() > 0 {
-            let event = self.client.next().await;
-            self.handle(event)?;
+        while self.client.outstanding() > 0 || !self.letters.is_empty() {
+            tokio::select! {
+                event = self.client.next() => self.handle(event)?,
+                Some(tag) = self.letters.next() => self.written(tag),
+            }
         }
         let offsets = self.ledger.with(|ledger| ledger.commits(None));
         if !offsets.is_empty() {
@@ -223,7 +165,9 @@ impl Lane {
     }
 
     fn may_publish(&self) -> bool {
-        self.client.is_connected() && self.client.outstanding() < self.setup.in_flight
+        self.client.is_connected()
+            && self.client.outstanding() + self.letters.len() < self.setup.in_flight
+            && self.ledger.with(|ledger| ledger.under_way()) < BEHIND_MAX
     }
 
     fn publish_waiting(&mut self) {
@@ -243,20 +187,55 @@ impl Lane {
         let offset = record.offset;
         let tag = self.ledger.with(|ledger| ledger.take(partition, offset));
         let stats = &self.setup.stats;
-        let Some(message) = self.setup.to.message(record, now_ms()) else {
+        let Some(message) = self.setup.to.message(record.clone(), now_ms()) else {
             stats.own.add(1);
             self.ledger.with(|ledger| ledger.done(tag));
             return;
         };
-        let (topic, bytes) = (message.topic.clone(), message.payload.len());
+        let bytes = message.payload.len();
+        self.under_way.insert(tag, record);
         match self.client.publish(tag, message) {
             Ok(()) => stats.delivered_bytes.add(bytes as u64),
-            Err(error) => {
-                tracing::error!(lane = self.setup.id, %topic, offset, %error, "record cannot be published");
-                stats.dead_letters.add(1);
-                self.ledger.with(|ledger| ledger.done(tag));
-            }
+            Err(error) => self.refused(tag, &error.to_string()),
         }
+    }
+
+    /// The MQTT broker will not have it.
+    fn refused(&mut self, tag: u64, why: &str) {
+        let Some(record) = self.under_way.remove(&tag) else { return };
+        let (topic, partition, offset) = (&*record.topic, record.partition, record.offset);
+        let lane = &self.setup.id;
+        let to = match &self.setup.dead_letter {
+            DeadLetter::PassOver => {
+                tracing::error!(lane, topic, partition, offset, why, "record is passed over");
+                self.written(tag);
+                return;
+            }
+            DeadLetter::To(Some(to)) => Arc::clone(to),
+            DeadLetter::To(None) => format!("{topic}.dead-letter").into(),
+        };
+        tracing::warn!(lane, topic, partition, offset, why, "record becomes a dead letter");
+        let letters = letters_of(&record, &to, why);
+        let made = match &self.kafka {
+            Some(made) => Ok(made.clone()),
+            None => self.setup.kafka.producer(0).and_then(|p| Ok((p, self.setup.kafka.admin()?))),
+        };
+        match made {
+            Ok((producer, admin)) => {
+                self.kafka = Some((producer.clone(), admin.clone()));
+                self.letters.push(Box::pin(async move {
+                    dead_letter::write(producer, admin, letters).await;
+                    tag
+                }));
+            }
+            // The properties were good enough for the consumer. Without an offset the record comes again.
+            Err(error) => tracing::error!(lane, %error, "no producer for dead letters"),
+        }
+    }
+
+    fn written(&mut self, tag: u64) {
+        self.setup.stats.dead_letters.add(1);
+        self.ledger.with(|ledger| ledger.done(tag));
     }
 
     /// Nothing is fetched while the MQTT broker does not take more; the membership goes on.
@@ -275,14 +254,13 @@ impl Lane {
     fn handle(&mut self, event: Event) -> Result<(), BridgeError> {
         let stats = &self.setup.stats;
         match event {
-            Event::Published { tag, reason } => {
+            Event::Published { tag, reason } if reason.is_error() => {
+                self.refused(tag, &format!("the MQTT broker refuses it: {reason}"));
+            }
+            Event::Published { tag, .. } => {
+                self.under_way.remove(&tag);
                 self.ledger.with(|ledger| ledger.done(tag));
-                if reason.is_error() {
-                    tracing::error!(lane = self.setup.id, %reason, "the MQTT broker refuses a message");
-                    stats.dead_letters.add(1);
-                } else {
-                    stats.delivered.add(1);
-                }
+                stats.delivered.add(1);
             }
             Event::Connected { session_present } => {
                 tracing::info!(
@@ -317,30 +295,4 @@ impl Lane {
 fn now_ms() -> i64 {
     let since = std::time::SystemTime::UNIX_EPOCH.elapsed();
     since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn offsets_are_ready_up_to_the_first_that_is_not_through() {
-        let mut ledger = Ledger::default();
-        let partition = TopicPartition::new("t", 0);
-        let tags: Vec<u64> = [5, 6, 9].into_iter().map(|o| ledger.take(partition.clone(), o)).collect();
-        ledger.done(tags[1]);
-        assert!(ledger.commits(None).is_empty());
-        ledger.done(tags[0]);
-        assert_eq!(ledger.commits(None)[&partition].offset, 7);
-        assert!(ledger.commits(None).is_empty());
-        ledger.done(tags[2]);
-        let other = TopicPartition::new("u", 0);
-        assert!(ledger.commits(Some(std::slice::from_ref(&other))).is_empty());
-        assert_eq!(ledger.commits(Some(std::slice::from_ref(&partition)))[&partition].offset, 10);
-        let tag = ledger.take(partition.clone(), 10);
-        ledger.forget(std::slice::from_ref(&partition));
-        ledger.done(tag);
-        assert!(ledger.commits(None).is_empty());
-        assert_eq!(ledger.under_way(), 0);
-    }
 }
