@@ -11,6 +11,7 @@ use mqtt_codec::{PropertiesBuf, ReasonCode};
 
 use crate::auth::{Access, Rights};
 use crate::config::{AckLevel, MqttConfig, RouteKey};
+use crate::dead_letter;
 use crate::deliver::{Hub, Partition, QueueLimits};
 use crate::exposed::Exposed;
 use crate::mapping;
@@ -177,6 +178,18 @@ impl Broker {
             Ok(at)
         }
         .boxed()
+    }
+
+    /// Keeps a message that the log refuses for good as a dead letter, if the configuration says so.
+    pub(crate) async fn keep_refused(
+        &self,
+        publication: &Publication,
+        refused_by: &Partition,
+        error: DoorError,
+        with: Vec<(TopicPartition, Record)>,
+    ) -> Result<i64, DoorError> {
+        let (door, letters) = (Arc::clone(&self.hub.door), &self.config.dead_letters);
+        dead_letter::keep(door, letters, publication, &refused_by.name.topic, error, with).await
     }
 
     /// Whether the listener's rules and the log let a client publish this on its own account (a will).

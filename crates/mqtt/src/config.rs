@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::{Authenticator, Authorizer};
+use crate::dead_letter::DeadLetters;
 use crate::tls::TlsFiles;
 
 /// Everything [`Server::start`](crate::Server::start) needs besides the door.
@@ -30,6 +31,8 @@ pub struct MqttConfig {
     pub upgrade_outgoing_qos: bool,
     /// `message_size_limit`: largest payload accepted, bytes; larger ones are refused one by one. `None` = any.
     pub message_size_limit: Option<usize>,
+    /// What becomes of messages of MQTT 3 clients that the log refuses for good.
+    pub dead_letters: DeadLetters,
     /// What CONNACK says to clients that ask for response information; `%c` stands for the client id. `None` = nothing.
     pub response_information: Option<String>,
     /// Another server for clients that are not served here.
@@ -52,6 +55,7 @@ impl Default for MqttConfig {
             internal_partitions: 4,
             upgrade_outgoing_qos: false,
             message_size_limit: None,
+            dead_letters: DeadLetters::default(),
             response_information: None,
             redirect: None,
             checkpoint_interval: Duration::from_millis(500),
@@ -208,6 +212,8 @@ pub struct Limits {
     pub max_qos0_lag: u32,
     /// Publishes of one client that wait for the log; past it the socket is not read.
     pub max_publishes_under_way: usize,
+    /// Bytes of all clients' publishes that wait for the log; past it no client is read that waits for an answer.
+    pub max_publish_bytes_under_way: usize,
     /// `max_keepalive`: longest keep alive granted to v5 clients, seconds; 0 = any, none included.
     pub max_keepalive: u16,
     /// `persistent_client_expiration`: a persistent session without a connection is removed after this.
@@ -243,6 +249,7 @@ impl Default for Limits {
             max_queued_bytes: 8 << 20,
             max_qos0_lag: 1_000_000,
             max_publishes_under_way: 1024,
+            max_publish_bytes_under_way: 64 << 20,
             max_keepalive: 0,
             persistent_client_expiration: None,
             max_sessions: 1_000_000,

@@ -19,6 +19,7 @@
 mod auth;
 mod broker;
 mod config;
+mod dead_letter;
 mod deliver;
 mod error;
 mod exposed;
@@ -47,6 +48,7 @@ pub use config::{
     AckLevel, AutoCreate, Limits, ListenAddress, ListenerConfig, MqttConfig, Redirect, RouteConfig, RouteKey,
     Transport,
 };
+pub use dead_letter::DeadLetters;
 pub use error::MqttError;
 pub use net::websocket;
 pub use server::{Listening, MqttHandle, Server};

@@ -110,19 +110,22 @@ pub(crate) fn retained_record_of(publication: &Publication) -> Record {
     if publication.payload.is_empty() {
         return Record { key, value: None, headers: Vec::new(), timestamp_ms: None };
     }
-    let mut record = record_of(
-        &Publication { client: None, ..publication.clone() },
-        &Target {
-            topic: "".into(),
-            partitions: None,
-            ack: AckLevel::default(),
-            key: RouteKey::Topic,
-            explicit: true,
-            retained: false,
-        },
-    );
+    let mut record = keyed_record_of(&Publication { client: None, ..publication.clone() });
     record.key = key;
     record
+}
+
+/// The record of a publication whose key is the whole MQTT topic, whatever its route says.
+pub(crate) fn keyed_record_of(publication: &Publication) -> Record {
+    let target = Target {
+        topic: "".into(),
+        partitions: None,
+        ack: AckLevel::default(),
+        key: RouteKey::Topic,
+        explicit: true,
+        retained: false,
+    };
+    record_of(publication, &target)
 }
 
 /// The message in a record of the Kafka topic `kafka_topic`.

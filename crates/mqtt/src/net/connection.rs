@@ -178,7 +178,11 @@ impl Connection {
 
     /// Whether the client may be given more to answer.
     fn may_go_on(&self) -> bool {
-        self.unanswered < self.broker.config.limits.max_publishes_under_way && !self.output.is_full()
+        let limits = &self.broker.config.limits;
+        // Whoever waits for nothing may send something: it is not the one that fills the memory, and nothing would wake it.
+        let has_room =
+            self.unanswered == 0 || self.broker.stats.bytes_under_way() < limits.max_publish_bytes_under_way;
+        has_room && self.unanswered < limits.max_publishes_under_way && !self.output.is_full()
     }
 
     fn has_whole_packet(&self) -> Result<bool, Close> {

@@ -8,6 +8,7 @@ use mqtt_codec::{PacketId, QoS};
 use super::{Close, Connection, Step};
 use crate::config::AckLevel;
 use crate::deliver::Partition;
+use crate::message::Publication;
 use crate::session::Session;
 
 /// A publish on its way to the log.
@@ -28,12 +29,24 @@ pub(super) struct Gathered {
     ack: Ack,
     records: Vec<Record>,
     publishes: Vec<Sent>,
+    /// The messages again, where what is refused is kept: one for each record, or none.
+    originals: Vec<Publication>,
 }
 
 impl Connection {
     /// Gathers a publish; it is on its way at the latest when [`Connection::flush`] returns.
-    pub(crate) fn gather(&mut self, partition: &Arc<Partition>, ack: Ack, record: Record, sent: Sent) {
-        let fits = |g: &Gathered| Arc::ptr_eq(&g.partition, partition) && g.ack == ack;
+    pub(crate) fn gather(
+        &mut self,
+        partition: &Arc<Partition>,
+        ack: Ack,
+        record: Record,
+        sent: Sent,
+        original: Option<Publication>,
+    ) {
+        let fits = |g: &Gathered| {
+            let keeps = !g.originals.is_empty();
+            Arc::ptr_eq(&g.partition, partition) && g.ack == ack && keeps == original.is_some()
+        };
         if self.gathered.as_ref().is_some_and(|g| !fits(g)) {
             self.flush();
         }
@@ -43,20 +56,32 @@ impl Connection {
             ack,
             records: Vec::with_capacity(16),
             publishes: Vec::with_capacity(16),
+            originals: Vec::new(),
         });
+        gathered.originals.extend(original);
         gathered.records.push(record);
         gathered.publishes.push(sent);
     }
 
     /// Sends what is gathered on its way to the log.
     pub(crate) fn flush(&mut self) {
-        let Some(Gathered { partition, ack, records, publishes }) = self.gathered.take() else { return };
+        let Some(Gathered { partition, ack, records, publishes, originals }) = self.gathered.take() else {
+            return;
+        };
+        let broker = Arc::clone(&self.broker);
+        let bytes = self.broker.stats.begin_bytes(records.iter().map(bytes_of).sum());
         let written = self.broker.hub.door.append_all(&partition.name, records, ack);
         self.under_way.push(Box::pin(async move {
-            let results = written.await;
+            let mut results = written.await;
             if let Some(last) = results.iter().rev().find_map(|r| r.as_ref().ok()) {
                 partition.note_end(last + 1);
             }
+            for (result, original) in results.iter_mut().zip(&originals) {
+                if let Err(error) = result.clone() {
+                    *result = broker.keep_refused(original, &partition, error, Vec::new()).await;
+                }
+            }
+            drop(bytes);
             Step::AllPublished { partition, publishes, results }
         }));
     }
@@ -79,6 +104,10 @@ impl Connection {
         }
         outcome
     }
+}
+
+fn bytes_of(record: &Record) -> usize {
+    [&record.key, &record.value].into_iter().flatten().map(bytes::Bytes::len).sum()
 }
 
 /// Takes note of how a publish ended that nobody is there to be told of.

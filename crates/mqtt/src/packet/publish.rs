@@ -9,6 +9,7 @@ use mqtt_codec::{PacketId, PropertiesBuf, Property, Publish, QoS, ReasonCode};
 use crate::auth::Access;
 use crate::broker::owned;
 use crate::config::AckLevel;
+use crate::dead_letter::DeadLetters;
 use crate::message::{Message, PartitionId, Position, Publication, now_ms};
 use crate::net::{Close, Connection, Sent, Step};
 use crate::session::Step2;
@@ -191,16 +192,27 @@ impl Connection {
         let in_memory = to.level == AckLevel::Memory && p.qos == QoS::AtLeastOnce;
         let ack = if p.qos == QoS::AtMostOnce || in_memory { Ack::Leader } else { Ack::All };
         let sent = Sent { id: p.packet_id, qos: p.qos, matched, level: to.level };
+        let keeps = !self.version.is_v5()
+            && p.qos != QoS::AtMostOnce
+            && self.broker.config.dead_letters != DeadLetters::Off;
         if !to.retains(&publication) && with.is_empty() {
-            self.gather(&to.partition, ack, to.record_of(&publication), sent);
+            let record = to.record_of(&publication);
+            self.gather(&to.partition, ack, record, sent, Some(publication).filter(|_| keeps));
             return Ok(());
         }
         // After what was gathered before.
         self.flush();
+        let bytes = self.broker.stats.begin_bytes(publication.payload.len());
+        let state = if keeps { with.clone() } else { Vec::new() };
         let written = self.broker.append(&publication, &to, ack, with);
-        let partition = to.partition;
+        let (partition, broker) = (to.partition, Arc::clone(&self.broker));
         self.later(async move {
-            let result = written.await.map(|offset| Some((partition, offset)));
+            let mut result = written.await;
+            if let (true, Err(error)) = (keeps, &result) {
+                result = broker.keep_refused(&publication, &partition, error.clone(), state).await;
+            }
+            let result = result.map(|offset| Some((partition, offset)));
+            drop(bytes);
             Step::Published { sent, result }
         });
         Ok(())

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use mqtt::{AckLevel, MqttConfig, Redirect, RouteConfig, RouteKey, Transport};
+use mqtt::{AckLevel, DeadLetters, MqttConfig, Redirect, RouteConfig, RouteKey, Transport};
 
 use super::mqtt_listeners::{self, ListenerDraft, SecurityDraft};
 use super::sources::{self, Setting};
@@ -17,6 +17,7 @@ const OWN: &[&str] = &[
     "mqtt.auto.create.topics.max",
     "mqtt.auto.create.partitions",
     "mqtt.ack",
+    "mqtt.dead.letter",
     "mqtt.qos0.lag.max",
     "mqtt.overflow.topic",
     "mqtt.sessions.max",
@@ -73,6 +74,9 @@ pub(super) fn build(draft: &mut Draft, default: &str) -> Option<MqttConfig> {
         return None;
     }
     let mut config = MqttConfig::default();
+    if draft.own(sources::STORE).is_some_and(|s| s.value == "kafka") {
+        config.dead_letters = DeadLetters::OfEachTopic;
+    }
     let mut security = SecurityDraft::default();
     for setting in &settings {
         let outcome = match setting.key.as_str() {
@@ -92,6 +96,14 @@ pub(super) fn build(draft: &mut Draft, default: &str) -> Option<MqttConfig> {
     let listeners = listeners.into_iter().map(|(_, l)| l).collect();
     config.listeners = mqtt_listeners::finish(listeners, Some(&security), false, true, draft);
     finish(draft, config)
+}
+
+fn dead_letters(value: &str) -> DeadLetters {
+    match value {
+        "none" => DeadLetters::Off,
+        "each" => DeadLetters::OfEachTopic,
+        topic => DeadLetters::To(topic.to_owned()),
+    }
 }
 
 fn set_everywhere(
@@ -249,6 +261,7 @@ fn set_own(config: &mut MqttConfig, setting: &Setting) -> Result<(), String> {
         "mqtt.auto.create.topics.max" => config.auto_create.max_topics = parse(value, "a count")?,
         "mqtt.auto.create.partitions" => config.auto_create.partitions = Some(positive(value)?),
         "mqtt.ack" => config.auto_create.ack = ack(value)?,
+        "mqtt.dead.letter" => config.dead_letters = dead_letters(value),
         "mqtt.qos0.lag.max" => config.limits.max_qos0_lag = parse(value, "a count of records")?,
         "mqtt.overflow.topic" => config.auto_create.overflow_topic = value.to_string(),
         "mqtt.sessions.max" => config.limits.max_sessions = parse(value, "a count")?,

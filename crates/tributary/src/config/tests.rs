@@ -204,6 +204,13 @@ fn a_cluster_as_the_store_takes_properties_of_kafka_clients() {
     assert_eq!(properties.get("security.protocol").map(String::as_str), Some("SSL"));
     assert_eq!(plan.notes, ["--set: no.such.property: not a property of Kafka's clients, not used"]);
     assert_eq!(mqtt_addresses(&plan), ["127.0.0.1:1883"]);
+    let letters = |pairs: &[(&str, &str)]| serve(pairs).expect("a plan").mqtt.expect("MQTT").dead_letters;
+    let cluster = [("store", "kafka"), ("bootstrap", "h:1")];
+    assert_eq!(letters(&cluster), mqtt::DeadLetters::OfEachTopic);
+    assert_eq!(letters(&[]), mqtt::DeadLetters::Off);
+    let named = [cluster[0], cluster[1], ("mqtt.dead.letter", "lost")];
+    assert_eq!(letters(&named), mqtt::DeadLetters::To("lost".into()));
+    assert_eq!(letters(&[cluster[0], cluster[1], ("mqtt.dead.letter", "none")]), mqtt::DeadLetters::Off);
 }
 
 #[test]

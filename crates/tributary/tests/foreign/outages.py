@@ -1,0 +1,684 @@
+#!/usr/bin/env python3
+"""What gateway and bridge do when Apache Kafka (three brokers) is away, and when it or the MQTT broker refuses a message.
+
+  outages.py --ours PATH [--away SECONDS] [--only TEXT]
+
+All brokers stand still for `--away` seconds (10) under load: nothing acknowledged is missing after, and memory is bounded
+meanwhile. Then: topics that are deleted, records that are too large, not authorized, not enough replicas, a backlog over a restart,
+and the rights that docs/gateway.md and docs/bridge.md list, one less each time. Ends with `N passed, M failed`. Needs a Python with
+requirements.txt installed."""
+import argparse, os, re, shutil, socket, struct, subprocess, sys, tempfile, threading, time, traceback
+import confluent_kafka
+import paho.mqtt.client as mqtt
+from confluent_kafka.admin import (AclBinding, AclBindingFilter, AclOperation, AclPermissionType, AdminClient, NewTopic,
+                                   ResourcePatternType, ResourceType)
+from paho.mqtt.properties import Properties
+import real_kafka
+
+p = argparse.ArgumentParser()
+p.add_argument("--ours", required=True)
+p.add_argument("--away", type=float, default=10)
+p.add_argument("--only", default="")
+a = p.parse_args()
+OURS = os.path.abspath(a.ours)
+WAIT = 60
+FOLDER = tempfile.mkdtemp(prefix="outages-")
+passed, failed, PROCESSES = 0, [], []
+
+
+def check(name):
+    def run(function):
+        global passed
+        if a.only not in name:
+            return function
+        began = time.monotonic()
+        try:
+            said = function()
+            passed += 1
+            print("pass %s (%.1f s)%s" % (name, time.monotonic() - began, ": " + said if said else ""), flush=True)
+        except Exception:
+            failed.append(name)
+            print("FAIL", name, flush=True)
+            traceback.print_exc()
+        return function
+    return run
+
+
+def equal(got, expected):
+    if got != expected:
+        raise AssertionError("got %.2000r\nexpected %.2000r" % (got, expected))
+
+
+def until(what, holds, seconds=WAIT):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            raise AssertionError("not within %d s: %s" % (seconds, what))
+        time.sleep(0.02)
+
+
+class Process:
+    """One of our programs, or Mosquitto; `refused` holds what it said when it did not start."""
+
+    def __init__(self, name, command, ready="ready"):
+        self.log, self.command, self.ready = os.path.join(FOLDER, name + ".log"), command, ready
+        PROCESSES.append(self)
+        self.start()
+
+    def start(self):
+        self.refused, self.addresses = None, {}
+        with open(self.log, "ab") as log:
+            began = log.tell()
+            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True)
+        if not self.ready:
+            return
+        for line in self.process.stdout:
+            words = line.split()
+            if words[:1] == ["listening"]:
+                self.addresses[words[1]] = words[2]
+            if words == [self.ready]:
+                return
+        self.process.wait(WAIT)
+        with open(self.log) as log:
+            log.seek(began)
+            self.refused = log.read()
+
+    def said(self):
+        with open(self.log) as log:
+            return log.read()
+
+    def memory_mb(self):
+        with open("/proc/%d/status" % self.process.pid) as status:
+            return int(re.search(r"VmRSS:\s+(\d+)", status.read()).group(1)) / 1024
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        self.process.terminate()
+        return self.process.wait(WAIT)
+
+
+def file(name, text):
+    path = os.path.join(FOLDER, name)
+    with open(path, "w") as f:
+        f.write(text)
+    return path
+
+
+def named(user):
+    return "\n".join(["security.protocol=SASL_PLAINTEXT", "sasl.mechanism=PLAIN", "sasl.jaas.config=org.apache.kafka.common.security.plain."
+                      "PlainLoginModule required username=\"%s\" password=\"secret\";" % user, ""])
+
+
+def gateway(name, bootstrap, properties=""):
+    port = real_kafka.free_port()
+    process = Process(name, [OURS, "serve", "--console", "off", "--store", "kafka", "--bootstrap", bootstrap, "--store-config",
+                             file(name + ".properties", properties), "--mqtt", "127.0.0.1:%d" % port])
+    process.port = port
+    return process
+
+
+def mosquitto(name, more=""):
+    port = real_kafka.free_port()
+    data = os.path.join(FOLDER, name)
+    os.makedirs(data)
+    conf = file(name + ".conf", "listener %d 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\npersistence true\nuser root\n"
+                "persistence_location %s/\n%s" % (port, data, more))
+    process = Process(name, [shutil.which("mosquitto") or "/usr/sbin/mosquitto", "-c", conf], None)
+    process.port = port
+    until("Mosquitto listens", lambda: real_kafka.accepts(port))
+    return process
+
+
+def bridge(name, broker, cluster, routes, more="", start=True):
+    http = "127.0.0.1:%d" % real_kafka.free_port()
+    toml = file(name + ".toml", "name = \"%s\"\nmetrics = \"%s\"\n[mqtt]\naddress = \"127.0.0.1:%d\"\n[kafka]\nbootstrap.servers = \"%s\"\n%s\n%s"
+                % (name, http, broker.port, cluster, more, routes))
+    process = Process(name, [OURS, "bridge", "--quiet", "--config", toml])
+    process.http = http
+    return process
+
+
+def get(process, path):
+    import urllib.error, urllib.request
+    try:
+        with urllib.request.urlopen("http://%s%s" % (process.http, path), timeout=5) as answer:
+            return answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.read().decode()
+
+
+def metric(process, name):
+    return sum(int(n) for n in re.findall(r"^tributary_bridge_%s{.*} (\d+)$" % name, get(process, "/metrics"), re.M))
+
+
+class Client:
+    """paho with what it has got and been told; MQTT 5 unless `version` says otherwise."""
+
+    def __init__(self, port, client_id, clean=True, version=mqtt.MQTTv5):
+        self.answers, self.got, self.lost = {}, [], 0
+        v5 = version == mqtt.MQTTv5
+        self.c = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=client_id, protocol=version, **({} if v5 else {"clean_session": clean}))
+        self.c.max_inflight_messages_set(1000)
+        self.c.reconnect_delay_set(1, 1)
+        connected, self.subscribed = threading.Event(), threading.Event()
+        self.c.on_connect = lambda *_: connected.set()
+        self.c.on_subscribe = lambda *_: self.subscribed.set()
+        self.c.on_message = lambda _c, _u, m: self.got.append((m.topic, m.payload.decode()))
+        self.c.on_publish = lambda _c, _u, mid, reason, properties: self.answers.__setitem__(mid, (reason, properties))
+        self.c.on_disconnect = self._disconnected
+        properties = None
+        if v5:
+            properties = Properties(mqtt.PacketTypes.CONNECT)
+            properties.SessionExpiryInterval = 0 if clean else 3600
+            properties.RequestProblemInformation = 1
+        self.c.connect("127.0.0.1", port, keepalive=20, **({"clean_start": clean, "properties": properties} if v5 else {}))
+        self.c.loop_start()
+        if not connected.wait(WAIT):
+            raise AssertionError("%s: no CONNACK" % client_id)
+
+    def _disconnected(self, *_):
+        self.lost += 1
+
+    def subscribe(self, filter, qos):
+        self.subscribed.clear()
+        self.c.subscribe(filter, qos)
+        if not self.subscribed.wait(WAIT):
+            raise AssertionError("no SUBACK")
+
+    def send(self, topic, payload, qos=1, retain=False):
+        return self.c.publish(topic, payload, qos=qos, retain=retain).mid
+
+    def publish(self, topic, payload, qos=1, retain=False):
+        """The reason code and reason string of the answer."""
+        mid = self.send(topic, payload, qos, retain)
+        until("an answer for %s" % topic, lambda: mid in self.answers)
+        reason, properties = self.answers[mid]
+        return reason.value, getattr(properties, "ReasonString", "") if properties else ""
+
+    def end(self):
+        self.c.disconnect()
+        self.c.loop_stop()
+
+
+class Flood(threading.Thread):
+    """MQTT 3.1.1 with nothing between: as many messages of QoS 1 as the socket takes."""
+
+    def __init__(self, port, name, topic, count, size):
+        super().__init__(daemon=True)
+        self.count, self.acknowledged, self.sent, self.problem = count, 0, 0, None
+        self.topic, self.pad = topic.encode(), b"." * size
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        name = name.encode()
+        head = b"\x00\x04MQTT\x04\x02\x00\x00" + struct.pack(">H", len(name)) + name
+        self.socket.sendall(b"\x10" + bytes([len(head)]) + head)
+        equal(self.socket.recv(4), b"\x20\x02\x00\x00")
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def run(self):
+        try:
+            for n in range(self.count):
+                body = struct.pack(">H", len(self.topic)) + self.topic + struct.pack(">H", n % 65535 + 1) + b"%d:" % n + self.pad
+                length, left = b"", len(body)
+                while True:
+                    left, low = divmod(left, 128)
+                    length += bytes([low | (0x80 if left else 0)])
+                    if not left:
+                        break
+                self.socket.sendall(b"\x32" + length + body)
+                self.sent += 1
+        except OSError as error:
+            self.problem = error
+
+    def read(self):
+        pending = b""
+        while True:
+            try:
+                more = self.socket.recv(65536)
+            except OSError:
+                return
+            if not more:
+                self.problem = "closed by the server"
+                return
+            pending += more
+            while len(pending) >= 4:
+                equal(pending[:2], b"\x40\x02")
+                pending = pending[4:]
+                self.acknowledged += 1
+
+
+def values(topic, bootstrap=None, enough=1, seconds=WAIT):
+    """Values that a read_committed consumer sees, at least `enough`, and what comes within a second after."""
+    consumer = confluent_kafka.Consumer({"bootstrap.servers": bootstrap or CLUSTER.bootstrap, "group.id": "reader-%d" % time.time_ns(),
+                                         "auto.offset.reset": "earliest", "isolation.level": "read_committed"})
+    consumer.subscribe([topic])
+    found, deadline, quiet = [], time.monotonic() + seconds, 0
+    while time.monotonic() < deadline and quiet < 3:
+        message = consumer.poll(0.4)
+        if message is None:
+            quiet = quiet + 1 if len(found) >= enough else 0
+        elif message.error() is None:
+            found.append(message)
+    consumer.close()
+    return found
+
+
+def texts(messages):
+    return [m.value().decode() for m in messages]
+
+
+def header(message, name):
+    return dict(message.headers() or []).get(name, b"").decode()
+
+
+def wait_for(futures):
+    for future in futures.values():
+        future.result(WAIT)
+
+
+def create(topic, **config):
+    wait_for(ADMIN.create_topics([NewTopic(topic, 1, 3, config={k.replace("_", "."): v for k, v in config.items()})]))
+
+
+def delete(topic):
+    wait_for(ADMIN.delete_topics([topic], operation_timeout=WAIT))
+
+
+GATEWAY_RIGHTS = [
+    (ResourceType.TOPIC, "plant", ResourcePatternType.LITERAL, AclOperation.READ),
+    (ResourceType.TOPIC, "plant", ResourcePatternType.LITERAL, AclOperation.WRITE),
+    (ResourceType.TOPIC, "plant", ResourcePatternType.LITERAL, AclOperation.CREATE),
+    (ResourceType.TOPIC, "__mqtt_", ResourcePatternType.PREFIXED, AclOperation.CREATE),
+    (ResourceType.TOPIC, "__mqtt_", ResourcePatternType.PREFIXED, AclOperation.READ),
+    (ResourceType.TOPIC, "__mqtt_", ResourcePatternType.PREFIXED, AclOperation.WRITE),
+    (ResourceType.TRANSACTIONAL_ID, "tributary-mqtt", ResourcePatternType.PREFIXED, AclOperation.WRITE),
+]
+BRIDGE_RIGHTS = [
+    (ResourceType.TOPIC, "plant", ResourcePatternType.LITERAL, AclOperation.WRITE),
+    (ResourceType.TOPIC, "plant.dead-letter", ResourcePatternType.LITERAL, AclOperation.CREATE),
+    (ResourceType.TOPIC, "plant.dead-letter", ResourcePatternType.LITERAL, AclOperation.WRITE),
+    (ResourceType.TOPIC, "tributary-bridge-state", ResourcePatternType.LITERAL, AclOperation.CREATE),
+    (ResourceType.TOPIC, "tributary-bridge-state", ResourcePatternType.LITERAL, AclOperation.READ),
+    (ResourceType.TOPIC, "tributary-bridge-state", ResourcePatternType.LITERAL, AclOperation.WRITE),
+    (ResourceType.TRANSACTIONAL_ID, "acl-bridge", ResourcePatternType.PREFIXED, AclOperation.WRITE),
+    (ResourceType.TOPIC, "orders", ResourcePatternType.LITERAL, AclOperation.READ),
+    (ResourceType.GROUP, "acl-bridge", ResourcePatternType.PREFIXED, AclOperation.READ),
+]
+
+
+def rights(user, wanted):
+    """These, and no others."""
+    everything = AclBindingFilter(ResourceType.ANY, None, ResourcePatternType.ANY, "User:" + user, None, AclOperation.ANY, AclPermissionType.ANY)
+    wait_for(ADMIN.delete_acls([everything]))
+    bindings = [AclBinding(kind, name, pattern, "User:" + user, "*", operation, AclPermissionType.ALLOW) for kind, name, pattern, operation in wanted]
+    if bindings:
+        wait_for(ADMIN.create_acls(bindings))
+
+
+CLUSTER = real_kafka.RealCluster(3, {"auto.create.topics.enable": "false"}, users={"gateway": "secret", "bridge": "secret"})
+ADMIN = AdminClient({"bootstrap.servers": CLUSTER.bootstrap})
+
+
+@check("Kafka away for %g s under load" % a.away)
+def _():
+    create("flood"), create("sent"), create("through")
+    node, broker = gateway("away", CLUSTER.bootstrap), mosquitto("away-mosquitto")
+    link = bridge("away-bridge", broker, CLUSTER.bootstrap, """
+        [[route]]
+        from = "mqtt"
+        filter = "through/#"
+        topic = "through"
+        buffer_bytes = 8000000
+        """)
+    watcher, careful = Client(node.port, "watcher", clean=False), Client(node.port, "careful", clean=False)
+    watcher.subscribe("sent/#", 2)
+    feeder = Client(broker.port, "feeder", clean=False)
+    equal(careful.publish("sent/a", "before", 2)[0], 0)
+    equal(feeder.publish("through/a", "before", 2)[0], 0)
+    until("all are through", lambda: metric(link, "delivered_total") == 1)
+    before = {process: process.memory_mb() for process in (node, link)}
+    most = dict(before)
+    CLUSTER.pause()
+    began = time.monotonic()
+    try:
+        # 400 MB to the gateway, 60 MB to Mosquitto.
+        floods = [Flood(node.port, "flood-%d" % n, "flood/%d" % n, 500, 100_000) for n in range(8)]
+        for flood in floods:
+            flood.start()
+        mids = [careful.send("sent/a", "%d" % n, 2) for n in range(50)]
+        for n in range(300):
+            feeder.send("through/a", "%d:" % n + "." * 200_000, 1 + n % 2)
+        while time.monotonic() < began + a.away:
+            for process in most:
+                most[process] = max(most[process], process.memory_mb())
+            time.sleep(0.1)
+        acknowledged = sum(flood.acknowledged for flood in floods)
+        equal(acknowledged, 0)
+        sent = sum(flood.sent for flood in floods)
+        if sent > 3000:
+            raise AssertionError("publishers are not slowed: %d of 4000 messages were taken" % sent)
+        equal([flood.problem for flood in floods], [None] * 8)
+        equal([mid for mid in mids if mid in careful.answers], [])
+        equal(careful.lost + watcher.lost, 0)
+        if a.away >= 20:
+            equal(get(link, "/readyz") == "ready\n", False)
+    finally:
+        CLUSTER.resume()
+    until("every publisher has its acks", lambda: all(flood.acknowledged == 500 for flood in floods), 180)
+    until("QoS 2 too", lambda: all(mid in careful.answers for mid in mids))
+    equal({careful.answers[mid][0].value for mid in mids}, {0})
+    until("the bridge has delivered all", lambda: metric(link, "delivered_total") == 301, 180)
+    stored = [m.value().split(b":")[0].decode() + m.key().decode() for m in values("flood", enough=4000)]
+    for n in range(8):
+        own = [value for value in stored if value.endswith("flood/%d" % n)]
+        equal(own, ["%dflood/%d" % (i, n) for i in range(500)])
+    equal(texts(values("sent", enough=51)), ["before"] + ["%d" % n for n in range(50)])
+    until("the subscriber has all", lambda: len(watcher.got) >= 51)
+    equal([text for _, text in watcher.got], ["before"] + ["%d" % n for n in range(50)])
+    through = [m.value().split(b":")[0].decode() for m in values("through", enough=301)]
+    equal(sorted(through), sorted(["before"] + ["%d" % n for n in range(300)]))
+    for client in (watcher, careful, feeder):
+        client.end()
+    grown = {process: most[process] - before[process] for process in most}
+    said = "of 400 MB %d MB were taken; the gateway grew by %d MB, the bridge by %d MB" % (sent / 10, grown[node], grown[link])
+    # Debug builds and malloc's slack included.
+    if grown[node] > 250 or grown[link] > 100:
+        raise AssertionError(said)
+    equal([process.stop() for process in (node, link)], [0, 0])
+    broker.kill()
+    return said
+
+
+@check("gateway: a record that is too large is refused, the next is not")
+def _():
+    node, small = gateway("large", CLUSTER.bootstrap), "small-%d" % time.time_ns()
+    create(small, max_message_bytes="10000")
+    c = Client(node.port, "large")
+    for qos in (1, 2):
+        code, why = c.publish(small + "/a", "x" * 20_000, qos)
+        equal(code, 0x97)
+        if small not in why or "large" not in why:
+            raise AssertionError(why)
+        equal(c.publish(small + "/a", "fits", qos)[0] & 0x80, 0)
+    equal(c.lost, 0)
+    equal(texts(values(small, enough=2)), ["fits", "fits"])
+    c.end()
+    equal(node.stop(), 0)
+
+
+@check("gateway: a topic that is deleted underneath is made again, and followed")
+def _():
+    node, topic = gateway("deleted", CLUSTER.bootstrap), "deleted-%d" % time.time_ns()
+    c = Client(node.port, "deleted")
+    c.subscribe(topic + "/#", 1)
+    equal(c.publish(topic + "/a", "old", 1)[0] & 0x80, 0)
+    until("it came", lambda: c.got)
+    delete(topic)
+    # Refused, or held up, until the gateway knows; never lost with an ack, never the end of the connection.
+    until("a message is accepted again", lambda: c.publish(topic + "/a", "new", 1)[0] & 0x80 == 0)
+    until("subscribers go on", lambda: c.got[-1] == (topic + "/a", "new"))
+    equal(set(texts(values(topic))), {"new"})
+    equal(c.lost, 0)
+    c.end()
+    equal(node.stop(), 0)
+
+
+@check("gateway: not enough replicas: refused after delivery.timeout.ms, nobody else waits")
+def _():
+    strict = "strict-%d" % time.time_ns()
+    create(strict, min_insync_replicas="3")
+    node = gateway("replicas", CLUSTER.bootstrap, "delivery.timeout.ms=4000\nrequest.timeout.ms=2000\n")
+    stuck, other = Client(node.port, "stuck"), Client(node.port, "other")
+    equal(stuck.publish(strict + "/a", "before")[0] & 0x80, 0)
+    CLUSTER.kill(3)
+    try:
+        until("the broker is missed", lambda: len(ADMIN.list_topics(strict, WAIT).topics[strict].partitions[0].isrs) == 2)
+        equal(other.publish("sent/b", "warm")[0] & 0x80, 0)
+        mid = stuck.send(strict + "/a", "stuck")
+        accepted = 0
+        while mid not in stuck.answers:
+            equal(other.publish("sent/b", "meanwhile")[0] & 0x80, 0)
+            accepted += 1
+        reason, properties = stuck.answers[mid]
+        equal(reason.value, 0x97)
+        if accepted < 2:
+            raise AssertionError("the others waited, too")
+        why = properties.ReasonString
+    finally:
+        CLUSTER.start(3)
+    until("the broker is back", lambda: len(ADMIN.list_topics(strict, WAIT).topics[strict].partitions[0].isrs) == 3)
+    equal(stuck.publish(strict + "/a", "after")[0] & 0x80, 0)
+    equal(stuck.lost + other.lost, 0)
+    for c in (stuck, other):
+        c.end()
+    equal(node.stop(), 0)
+    return "%r; %d messages of others meanwhile" % (why, accepted)
+
+
+@check("gateway: a backlog in Kafka and a subscriber that comes late over a restart")
+def _():
+    create("backlog")
+    node = gateway("late", CLUSTER.bootstrap)
+    c = Client(node.port, "late", clean=False)
+    c.subscribe("backlog/#", 1)
+    c.end()
+    node.kill()
+    producer = confluent_kafka.Producer({"bootstrap.servers": CLUSTER.bootstrap})
+    for n in range(3000):
+        producer.produce("backlog", key="backlog/a", value="%d" % n)
+    equal(producer.flush(WAIT), 0)
+    node.start()
+    time.sleep(1)
+    c = Client(node.port, "late", clean=False)
+    until("the backlog comes", lambda: len(c.got) >= 3000)
+    equal([text for _, text in c.got], ["%d" % n for n in range(3000)])
+    c.end()
+    equal(node.stop(), 0)
+
+
+def gateway_works(node):
+    """None, or what went wrong, in the words of the gateway."""
+    c = Client(node.port, "acl-%d" % time.time_ns(), clean=False)
+    try:
+        c.subscribe("plant/#", 2)
+        for qos in (1, 2):
+            code, why = c.publish("plant/a", "%d" % qos, qos, retain=qos == 2)
+            if code & 0x80:
+                return "%#x %s" % (code, why)
+        deadline = time.monotonic() + 8
+        while len(c.got) < 2:
+            if time.monotonic() > deadline:
+                return "nothing comes: " + node.said()[-2000:]
+            time.sleep(0.02)
+        return None
+    finally:
+        c.end()
+
+
+def topics_gone(*names):
+    there = [name for name in names if name in ADMIN.list_topics(timeout=WAIT).topics]
+    for name in there:
+        delete(name)
+    until("the topics are gone", lambda: not set(names) & set(ADMIN.list_topics(timeout=WAIT).topics))
+
+
+@check("gateway: the rights that docs/gateway.md lists are enough, and each is needed")
+def _():
+    for missing in [None] + GATEWAY_RIGHTS:
+        topics_gone("plant", "__mqtt_sessions", "__mqtt_retained")
+        rights("gateway", [right for right in GATEWAY_RIGHTS if right != missing])
+        node = gateway("acl-%d" % time.time_ns(), CLUSTER.sasl, named("gateway"))
+        why = node.refused if node.refused is not None else gateway_works(node)
+        if node.refused is None:
+            node.kill()
+        what = "all rights" if missing is None else "without %s on %s" % (missing[3].name, missing[1])
+        if (why is None) != (missing is None):
+            raise AssertionError("%s: %s" % (what, why))
+        if why and "uthoriz" not in why:
+            raise AssertionError("%s is not told clearly: %s" % (what, why))
+        print("   %s: %s" % (what, "works" if why is None else why.strip().splitlines()[-1][:200]), flush=True)
+
+
+@check("bridge: deleted, too large, not authorized become dead letters, and nothing waits for them")
+def _():
+    create("plant2"), create("small2", max_message_bytes="10000"), create("gone2"), create("secret2")
+    rights("bridge", BRIDGE_RIGHTS + [(ResourceType.TOPIC, name, ResourcePatternType.PREFIXED, operation) for name in ("plant2", "small2", "gone2", "secret2.")
+                                      for operation in (AclOperation.WRITE, AclOperation.CREATE)])
+    broker = mosquitto("poison-mosquitto")
+    login = "\n".join("\"%s\" = '%s'" % tuple(line.split("=", 1)) for line in named("bridge").split("\n") if line)
+    link = bridge("acl-bridge-poison", broker, CLUSTER.sasl, """
+        [[route]]
+        from = "mqtt"
+        filter = ["plant2/#", "small2/#", "gone2/#", "secret2/#"]
+        """, login)
+    if link.refused is not None:
+        raise AssertionError(link.refused)
+    feeder = Client(broker.port, "feeder", clean=False)
+    for qos in (1, 2):
+        feeder.publish("gone2/a", "there", qos)
+    until("all are through", lambda: metric(link, "delivered_total") == 2)
+    delete("gone2")
+    for qos in (1, 2):
+        feeder.publish("small2/a", "x" * 20_000, qos)
+        feeder.publish("secret2/a", "secret", qos)
+        feeder.publish("gone2/a", "gone", qos)
+        feeder.publish("plant2/a", "behind", qos)
+    until("nothing waits", lambda: metric(link, "delivered_total") + metric(link, "dead_letters_total") == 10, 150)
+    equal(texts(values("plant2", enough=2)), ["behind"] * 2)
+    for topic, value in (("small2", "x" * 20_000), ("secret2", "secret"), ("gone2", "gone")):
+        letters = values(topic + ".dead-letter", enough=2)
+        equal(texts(letters), [value] * 2)
+        print("   %s: %s" % (topic, header(letters[0], "tributary.error")), flush=True)
+    feeder.end()
+    equal(link.stop(), 0)
+    broker.kill()
+
+
+@check("bridge: what the MQTT broker refuses becomes a dead letter, and nothing waits for it")
+def _():
+    create("orders2")
+    acl = file("orders.acl", "topic readwrite #\ntopic deny orders2/secret\n")
+    broker = mosquitto("orders-mosquitto", "acl_file %s\nmax_packet_size 50000\n" % acl)
+    link = bridge("orders-bridge", broker, CLUSTER.bootstrap, """
+        [[route]]
+        from = "kafka"
+        topic = "orders2"
+        """)
+    listener = Client(broker.port, "listener")
+    listener.subscribe("orders2/#", 1)
+    producer = confluent_kafka.Producer({"bootstrap.servers": CLUSTER.bootstrap})
+    for key, value in (("orders2/secret", "secret"), ("orders2/a", "y" * 60_000), ("orders2/a", "behind")):
+        producer.produce("orders2", key=key, value=value, headers={"unit": "C"})
+    equal(producer.flush(WAIT), 0)
+    until("nothing waits", lambda: metric(link, "dead_letters_total") == 2 and metric(link, "delivered_total") == 1)
+    until("what is behind comes", lambda: listener.got)
+    equal(listener.got, [("orders2/a", "behind")])
+    letters = values("orders2.dead-letter", enough=2)
+    equal(sorted((m.key().decode(), m.value().decode()) for m in letters), [("orders2/a", "y" * 60_000), ("orders2/secret", "secret")])
+    equal({header(m, "unit") for m in letters}, {"C"})
+    equal({header(m, "tributary.topic") for m in letters}, {"orders2"})
+    equal({header(m, "tributary.offset") for m in letters}, {"0", "1"})
+    # Its offsets are committed: nothing comes again.
+    equal(link.stop(), 0)
+    link.start()
+    producer.produce("orders2", key="orders2/a", value="later")
+    equal(producer.flush(WAIT), 0)
+    until("it goes on", lambda: len(listener.got) == 2)
+    equal(listener.got, [("orders2/a", "behind"), ("orders2/a", "later")])
+    equal(metric(link, "dead_letters_total"), 0)
+    listener.end()
+    equal(link.stop(), 0)
+    broker.kill()
+    return "; ".join(sorted(header(m, "tributary.error") for m in letters))
+
+
+@check("bridge: a backlog in Kafka and a subscriber that comes late over restarts")
+def _():
+    create("late2")
+    broker = mosquitto("late-mosquitto")
+    route = "[[route]]\nfrom = \"kafka\"\ntopic = \"late2\"\n"
+    listener = Client(broker.port, "late", clean=False)
+    listener.subscribe("late2/#", 1)
+    listener.end()
+    producer = confluent_kafka.Producer({"bootstrap.servers": CLUSTER.bootstrap})
+    for n in range(3000):
+        producer.produce("late2", key="late2/a", value="%d" % n)
+    equal(producer.flush(WAIT), 0)
+    link = bridge("late-bridge", broker, CLUSTER.bootstrap, route)
+    until("some are through", lambda: metric(link, "delivered_total") > 100)
+    link.kill()
+    link.start()
+    until("all are through", lambda: metric(link, "in_flight") == 0 and metric(link, "delivered_total") > 0)
+    listener = Client(broker.port, "late", clean=False)
+    until("the backlog comes", lambda: {text for _, text in listener.got} == {"%d" % n for n in range(3000)})
+    first = list(dict.fromkeys(text for _, text in listener.got))
+    equal(first, ["%d" % n for n in range(3000)])
+    listener.end()
+    equal(link.stop(), 0)
+    broker.kill()
+    return "%d doubled by the kill" % (len(listener.got) - 3000)
+
+
+def bridge_works(link, broker):
+    feeder, listener = Client(broker.port, "acl-feeder", clean=False), Client(broker.port, "acl-listener")
+    try:
+        listener.subscribe("down/#", 1)
+        for qos in (1, 2):
+            feeder.publish("up/a", "%d" % qos, qos)
+        feeder.publish("up/a", "x" * 20_000, 1)
+        producer = confluent_kafka.Producer({"bootstrap.servers": CLUSTER.bootstrap})
+        producer.produce("orders", key="down/a", value="down")
+        producer.flush(WAIT)
+        deadline = time.monotonic() + 15
+        while not (metric(link, "dead_letters_total") == 1 and listener.got and metric(link, "delivered_total") == 3):
+            if link.process.poll() is not None or time.monotonic() > deadline:
+                return link.said()
+            time.sleep(0.05)
+        return None
+    except OSError:
+        link.process.wait(WAIT)
+        return link.said()
+    finally:
+        feeder.end()
+        listener.end()
+
+
+@check("bridge: the rights that docs/bridge.md lists are enough, and each is needed")
+def _():
+    login = "\n".join("\"%s\" = '%s'" % tuple(line.split("=", 1)) for line in named("bridge").split("\n") if line)
+    for number, missing in enumerate([None] + BRIDGE_RIGHTS):
+        topics_gone("plant", "plant.dead-letter", "tributary-bridge-state", "orders")
+        create("plant", max_message_bytes="10000"), create("orders")
+        rights("bridge", [right for right in BRIDGE_RIGHTS if right != missing])
+        broker = mosquitto("acl-mosquitto-%d" % number)
+        link = bridge("acl-bridge-%d" % number, broker, CLUSTER.sasl, """
+            [[route]]
+            from = "mqtt"
+            filter = "up/#"
+            topic = "plant"
+            [[route]]
+            from = "kafka"
+            topic = "orders"
+            filter = "down/#"
+            """, login)
+        why = link.refused if link.refused is not None else bridge_works(link, broker)
+        link.kill()
+        broker.kill()
+        what = "all rights" if missing is None else "without %s on %s" % (missing[3].name, missing[1])
+        if (why is None) != (missing is None):
+            raise AssertionError("%s: %s" % (what, why))
+        if why and "uthoriz" not in why:
+            raise AssertionError("%s is not told clearly: %s" % (what, why))
+        line = "works" if why is None else next(l for l in reversed(why.strip().splitlines()) if "uthoriz" in l)
+        print("   %s: %s" % (what, line[:250]), flush=True)
+
+
+for process in PROCESSES:
+    if process.process.poll() is None:
+        process.kill()
+CLUSTER.stop()
+shutil.rmtree(FOLDER, ignore_errors=True) if not failed else print("logs in", FOLDER)
+print("%d passed, %d failed" % (passed, len(failed)))
+sys.exit(1 if failed else 0)
