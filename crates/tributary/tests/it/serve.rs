@@ -23,7 +23,13 @@ impl Drop for Guard {
 
 /// Starts `tributary arguments…` and answers its lines up to `ready`.
 pub fn start(arguments: &[&str]) -> (Guard, Vec<String>) {
+    start_in(&[], arguments)
+}
+
+/// The same with variables in the environment.
+fn start_in(environment: &[(&str, &str)], arguments: &[&str]) -> (Guard, Vec<String>) {
     let mut command = Command::new(binary());
+    command.envs(environment.iter().copied());
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = Guard(command.spawn().expect("starts"));
     let out = child.0.stdout.take().expect("standard output");
@@ -129,6 +135,29 @@ fn addresses_may_repeat_and_port_0_says_which() {
         2,
         "{lines:?}"
     );
+}
+
+#[tokio::test]
+async fn the_environment_configures_a_node_as_it_does_known_images() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    // The variables of deploy/Dockerfile and one of Mosquitto's names, with ports that are free.
+    let environment = [
+        ("KAFKA_CFG_LOG_DIRS", text(dir.path())),
+        ("KAFKA_CFG_LISTENERS", "PLAINTEXT://127.0.0.1:0"),
+        ("KAFKA_CFG_MQTT", "127.0.0.1:0"),
+        ("KAFKA_CFG_CONSOLE", "off"),
+        ("KAFKA_CFG_ALLOW__ANONYMOUS", "false"),
+    ];
+    let (_guard, lines) = start_in(&environment, &["serve"]);
+    assert!(lines.contains(&format!("data {}", text(dir.path()))), "{lines:?}");
+    assert!(dir.path().join("meta.properties").exists());
+    let found = ["kafka", "mqtt", "console"].map(|what| addresses(&lines, what).len());
+    assert_eq!(found, [1, 1, 0], "{lines:?}");
+    TcpStream::connect(addresses(&lines, "kafka")[0]).expect("accepts");
+    let mqtt = addresses(&lines, "mqtt")[0];
+    let (_client, ack) =
+        MqttClient::open(mqtt, Connect::new(ProtocolVersion::V5, "anonymous")).await.expect("answers");
+    assert_eq!(ack.reason, ReasonCode::NotAuthorized, "allow_anonymous=false");
 }
 
 #[test]
