@@ -29,6 +29,15 @@ pub enum BridgeError {
     /// The Kafka cluster will not have us.
     #[error("Kafka: {0}")]
     Kafka(#[from] client::Error),
+    /// The topic that QoS 2 stands on cannot be used.
+    #[error("Kafka: the state topic {topic}: {source}")]
+    StateTopic {
+        /// Which.
+        topic: String,
+        /// Why.
+        #[source]
+        source: client::Error,
+    },
     /// A port or thread cannot be had.
     #[error("{what}: {source}")]
     System {

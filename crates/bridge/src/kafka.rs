@@ -89,9 +89,13 @@ impl Kafka {
 
     /// A consumer with these properties over the configured ones.
     pub(crate) fn consumer(&self, fixed: &[(&str, &str)]) -> Result<client::Consumer, BridgeError> {
-        Ok(client::Consumer::new(ConsumerConfig::from_properties(
-            self.with(&[("auto.offset.reset", "earliest")], fixed),
-        )?)?)
+        // A bridge that was killed and started again waits until its former self is missed.
+        let defaults = [
+            ("auto.offset.reset", "earliest"),
+            ("session.timeout.ms", "10000"),
+            ("heartbeat.interval.ms", "3000"),
+        ];
+        Ok(client::Consumer::new(ConsumerConfig::from_properties(self.with(&defaults, fixed))?)?)
     }
 }
 

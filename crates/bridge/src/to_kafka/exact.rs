@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use client::{Admin, Error, Producer, ProducerRecord};
 use futures_util::future::BoxFuture;
+use kafka_codec::ErrorCode;
 use mqtt_client::{Client, Message, Token, fingerprint};
 use mqtt_codec::{PacketId, Publish};
 
-use super::dead_letter::DeadLetters;
 use super::state::{StateTopic, Taken};
+use crate::dead_letter::{self, DeadLetters};
 use crate::error::BridgeError;
-use crate::kafka::{Kafka, TopicState, create_topic, is_fatal, is_poison, lasting_topic_state, pause};
+use crate::kafka::{Kafka, TopicState, is_fatal, is_poison, lasting_topic_state, pause};
 use crate::record::ToRecord;
 use crate::stats::RouteStats;
 
@@ -90,8 +91,8 @@ pub(crate) struct Exact {
     session: u64,
     /// What is durable is of a session that is gone.
     stale: bool,
-    /// Messages to be written one by one, since one of them cannot be written.
-    careful: usize,
+    /// Messages in the next transaction at most: fewer while one of them cannot be written and nobody says which.
+    most: usize,
     pub(crate) running: Option<BoxFuture<'static, Ran>>,
 }
 
@@ -110,7 +111,7 @@ impl Exact {
             released: BTreeSet::new(),
             session: 0,
             stale: false,
-            careful: 0,
+            most: MESSAGES_MAX,
             running: None,
         })
     }
@@ -164,9 +165,8 @@ impl Exact {
             return;
         }
         let Some(producer) = self.producer.take() else { return };
-        let most = if self.careful > 0 { 1 } else { MESSAGES_MAX };
         let (mut items, mut bytes) = (Vec::new(), 0);
-        while items.len() < most && (bytes < BYTES_MAX) {
+        while items.len() < self.most && bytes < BYTES_MAX {
             let Some(item) = self.waiting.pop_front() else { break };
             bytes += item.publish.payload.len();
             items.push(item);
@@ -198,7 +198,7 @@ impl Exact {
                 stats.kafka_up.store(true, Ordering::Relaxed);
                 stats.transactions.add(1);
                 self.taken = next;
-                self.careful = self.careful.saturating_sub(items.len());
+                self.most = self.most.saturating_mul(2).min(MESSAGES_MAX);
                 for item in items {
                     let bytes = item.publish.payload.len();
                     self.bytes -= bytes;
@@ -237,7 +237,7 @@ impl Exact {
                     }
                     Some((Bad::Some, why)) => match items.as_mut_slice() {
                         [only] => only.letter = Some(why),
-                        many => self.careful = self.careful.max(many.len()),
+                        many => self.most = (many.len() / 2).max(1),
                     },
                     None => {}
                 }
@@ -256,6 +256,10 @@ fn acknowledge(client: &mut Client, token: Token) {
     }
 }
 
+fn may_not_use_topic(error: &Error) -> bool {
+    error.code() == Some(ErrorCode::TopicAuthorizationFailed)
+}
+
 /// A producer that has fenced off all earlier ones of its name, and what they wrote.
 async fn open(context: &Context) -> Result<(Producer, Taken), BridgeError> {
     let mut failures = 0;
@@ -265,9 +269,17 @@ async fn open(context: &Context) -> Result<(Producer, Taken), BridgeError> {
             let producer = context.kafka.transactional(&context.transactional_id)?;
             producer.init_transactions().await?;
             let taken = context.state.load(&context.kafka, &context.admin).await?;
+            // Written once more: whether it may be is better known now than with the first message.
+            producer.begin_transaction()?;
+            let written = producer.send(context.state.record(&taken)).await?;
+            producer.commit_transaction().await?;
+            written.await?;
             Ok((producer, taken))
         };
         match attempt.await {
+            Err(BridgeError::Kafka(source)) if may_not_use_topic(&source) => {
+                return Err(BridgeError::StateTopic { topic: context.state.topic().to_owned(), source });
+            }
             Err(BridgeError::Kafka(error)) if !is_fatal(&error) => {
                 context.stats.kafka_up.store(false, Ordering::Relaxed);
                 tracing::warn!(%error, "Kafka cannot begin transactions yet");
@@ -318,6 +330,11 @@ async fn transact(
     items: &[Item],
     next: &Taken,
 ) -> Result<(), Failed> {
+    let letters = items.iter().filter(|item| item.letter.is_some());
+    let topics: BTreeSet<_> = letters.map(|item| context.letters.topic(&item.topic)).collect();
+    for topic in topics {
+        dead_letter::prepare(&context.admin, &topic).await;
+    }
     producer.begin_transaction().map_err(|e| Failed::Broken(e, None))?;
     for (at, item) in items.iter().enumerate() {
         for record in records(context, producer, item).await {
@@ -329,7 +346,13 @@ async fn transact(
         }
     }
     if let Err(error) = producer.send(context.state.record(next)).await {
-        return Err(abort(producer, error, None).await);
+        // It is told here how the records before it have fared.
+        let bad = (is_poison(&error) && !items.is_empty()).then(|| (Bad::Some, error.to_string()));
+        if bad.is_none() {
+            tracing::warn!(%error, "a transaction failed, trying again");
+            tokio::time::sleep(pause(0)).await;
+        }
+        return Err(abort(producer, error, bad).await);
     }
     let mut failures = 0;
     loop {
@@ -351,11 +374,22 @@ async fn transact(
                 failures += 1;
             }
             Err(error) => {
-                let bad = is_poison(&error).then(|| (Bad::Some, error.to_string()));
+                let bad = match items {
+                    [only] if only.letter.is_some() => {
+                        letter_failed(&context.letters.topic(&only.topic), &error).await;
+                        None
+                    }
+                    _ => is_poison(&error).then(|| (Bad::Some, error.to_string())),
+                };
                 return Err(abort(producer, error, bad).await);
             }
         }
     }
+}
+
+async fn letter_failed(topic: &str, error: &Error) {
+    tracing::error!(topic, %error, "a dead letter cannot be written: its message is not acknowledged");
+    tokio::time::sleep(pause(2)).await;
 }
 
 async fn records(context: &Context, producer: &Producer, item: &Item) -> Vec<ProducerRecord> {
@@ -378,12 +412,12 @@ async fn blame(
     topic: &str,
     error: &Error,
 ) -> Option<(Bad, String)> {
+    // The producer may tell here how an earlier record of the transaction has fared.
+    if at > 0 && is_poison(error) && !matches!(error, Error::RecordTooLarge(_)) {
+        return Some((Bad::Some, error.to_string()));
+    }
     if item.letter.is_some() {
-        tracing::error!(topic, %error, "a dead letter cannot be written: its message is not acknowledged");
-        if let Err(error) = create_topic(&context.admin, topic, &[]).await {
-            tracing::error!(topic, %error, "the dead-letter topic cannot be created");
-        }
-        tokio::time::sleep(pause(2)).await;
+        letter_failed(topic, error).await;
         return None;
     }
     if is_poison(error) {

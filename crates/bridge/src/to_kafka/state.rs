@@ -61,6 +61,10 @@ impl StateTopic {
         Self { topic: topic.into(), key: Bytes::copy_from_slice(key.as_bytes()) }
     }
 
+    pub(crate) fn topic(&self) -> &str {
+        &self.topic
+    }
+
     pub(crate) fn record(&self, taken: &Taken) -> ProducerRecord {
         ProducerRecord::new(Arc::clone(&self.topic), taken.encode()).key(self.key.clone()).partition(0)
     }
