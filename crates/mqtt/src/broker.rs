@@ -184,12 +184,12 @@ impl Broker {
     pub(crate) async fn keep_refused(
         &self,
         publication: &Publication,
-        refused_by: &Partition,
+        refused_by: &str,
         error: DoorError,
         with: Vec<(TopicPartition, Record)>,
     ) -> Result<i64, DoorError> {
         let (door, letters) = (Arc::clone(&self.hub.door), &self.config.dead_letters);
-        dead_letter::keep(door, letters, publication, &refused_by.name.topic, error, with).await
+        dead_letter::keep(door, letters, publication, refused_by, error, with).await
     }
 
     /// Whether the listener's rules and the log let a client publish this on its own account (a will).

@@ -36,13 +36,10 @@ impl DeadLetters {
 
 /// Whether the same message would be refused again.
 fn is_for_good(error: &DoorError) -> bool {
-    match error {
-        DoorError::TooLarge { .. }
-        | DoorError::Limit(_)
-        | DoorError::Invalid(_)
-        | DoorError::Unauthorized(_) => true,
-        DoorError::UnknownTopic(_) | DoorError::Unavailable(_) | DoorError::Storage(_) => false,
-    }
+    matches!(
+        error,
+        DoorError::TooLarge { .. } | DoorError::Limit(_) | DoorError::Invalid(_) | DoorError::Unauthorized(_)
+    )
 }
 
 /// Keeps a message that `refused_by` has refused with `error`, together with `with`.

@@ -26,6 +26,10 @@ const TRANSACTION_RECORDS_MAX: usize = 5_000;
 /// Between two tries to learn how a transaction ended.
 const OUTCOME_BACKOFF: Duration = Duration::from_millis(200);
 
+/// A topic is gone when so many looks in a row, with this pause between them, do not find it.
+const GONE_LOOKS: u32 = 5;
+const GONE_PAUSE: Duration = Duration::from_secs(2);
+
 type Offsets = Vec<Result<i64, DoorError>>;
 
 /// What a caller asked for.
@@ -192,22 +196,43 @@ impl Appending {
             deliveries.push(self.producer.send(produced(&to, record)).await);
         }
         *self.under_way.entry(to.clone()).or_default() += 1;
+        let cluster = Arc::clone(&self.cluster);
         self.answered.push(
             async move {
-                let mut offsets = Vec::with_capacity(deliveries.len());
-                for delivery in deliveries {
-                    let written = match delivery {
-                        Ok(delivery) => delivery.await,
-                        Err(error) => Err(error),
-                    };
-                    offsets
-                        .push(written.map(|m| m.offset).map_err(|error| errors::of_topic(&error, &to.topic)));
-                }
+                let count = deliveries.len();
+                let offsets = tokio::select! {
+                    offsets = offsets_of(deliveries, &to) => offsets,
+                    () = gone(&cluster, &to) => {
+                        (0..count).map(|_| Err(DoorError::UnknownTopic(to.to_string()))).collect()
+                    }
+                };
                 let _ = reply.send(offsets);
                 to
             }
             .boxed(),
         );
+    }
+}
+
+async fn offsets_of(deliveries: Vec<Result<Delivery>>, to: &TopicPartition) -> Offsets {
+    let mut offsets = Vec::with_capacity(deliveries.len());
+    for delivery in deliveries {
+        let written = match delivery {
+            Ok(delivery) => delivery.await,
+            Err(error) => Err(error),
+        };
+        offsets.push(written.map(|m| m.offset).map_err(|error| errors::of_topic(&error, &to.topic)));
+    }
+    offsets
+}
+
+/// Ends when the topic is gone for good: the producer would wait for another of that name until `delivery.timeout.ms`. A
+/// broker that has just started may know of no topics for a while.
+async fn gone(cluster: &Cluster, to: &TopicPartition) {
+    let mut missed = 0;
+    while missed < GONE_LOOKS {
+        tokio::time::sleep(GONE_PAUSE).await;
+        missed = if knows(&cluster.metadata(), to).is_ok() { 0 } else { missed + 1 };
     }
 }
 

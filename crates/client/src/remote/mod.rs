@@ -29,6 +29,8 @@ use crate::metadata::Metadata;
 use appends::{Appending, Command, Transactions};
 use reads::{Reads, RemoteTail};
 
+/// Room for records that wait for the cluster.
+const PRODUCER_BYTES: usize = 256 << 20;
 /// How old what is known of topics may be.
 const TOPICS_AGE: Duration = Duration::from_secs(2);
 /// Limit of a topic's creation, until it has leaders.
@@ -59,15 +61,20 @@ impl RemoteDoor {
             }
             all
         };
-        let lazily = |name: &str, value: &str| {
+        let lazily = |defaults: &[(&str, &str)]| {
             let mut all = properties.clone();
-            all.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+            for (name, value) in defaults {
+                all.entry((*name).to_owned()).or_insert_with(|| (*value).to_owned());
+            }
             all
         };
         let admin = Admin::new(AdminConfig::from_properties(properties.clone())?)?;
         let mut consumer = ConsumerConfig::from_properties(with(&[("isolation.level", "read_committed")]))?;
         consumer.client.metadata_max_age = TOPICS_AGE;
-        let mut producer = ProducerConfig::from_properties(lazily("linger.ms", "0"))?;
+        // More than what stands on the door has under way at a time: one topic that takes nothing shall not block others.
+        let memory = PRODUCER_BYTES.to_string();
+        let mut producer =
+            ProducerConfig::from_properties(lazily(&[("linger.ms", "0"), ("buffer.memory", &memory)]))?;
         producer.acks = crate::config::Acks::All;
         let transactional = with(&[("transactional.id", transactional_id), ("linger.ms", "0")]);
         let transactions = Transactions::begin(ProducerConfig::from_properties(transactional)?).await?;

@@ -78,7 +78,8 @@ impl Connection {
             }
             for (result, original) in results.iter_mut().zip(&originals) {
                 if let Err(error) = result.clone() {
-                    *result = broker.keep_refused(original, &partition, error, Vec::new()).await;
+                    let topic = &partition.name.topic;
+                    *result = broker.keep_refused(original, topic, error, Vec::new()).await;
                 }
             }
             drop(bytes);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use client::door::{Ack, DoorError};
+use client::door::{Ack, DoorError, Record, TopicPartition};
 use mqtt_codec::{PacketId, PropertiesBuf, Property, Publish, QoS, ReasonCode};
 
 use crate::auth::Access;
@@ -138,19 +138,40 @@ impl Connection {
     }
 
     async fn store(&mut self, p: Publish, topic: Bytes) -> Result<(), Close> {
-        let Ok(name) = std::str::from_utf8(&topic) else { return Err(Close::protocol("topic")) };
-        let located = match self.located(&topic, name) {
+        let publication = Publication {
+            payload: p.payload,
+            qos: p.qos,
+            retain: p.retain,
+            expiry_s: expiry(&p.properties),
+            properties: forwarded(p.properties),
+            client: self.no_local.then(|| self.session.client_id.clone()),
+            topic,
+        };
+        let Ok(name) = std::str::from_utf8(&publication.topic) else { return Err(Close::protocol("topic")) };
+        let keeps = !self.version.is_v5()
+            && p.qos != QoS::AtMostOnce
+            && self.broker.config.dead_letters != DeadLetters::Off;
+        let located = match self.located(&publication.topic, name) {
             Some(l) => Ok(l),
             None if self.may_create(name) => {
                 // Rare, and large: it shall not make every connection larger.
                 Box::pin(self.broker.locate(name)).await
             }
-            None => Err(DoorError::Unauthorized(name.to_owned())),
+            None => {
+                self.later_refused(p.packet_id, p.qos, ReasonCode::NotAuthorized, NO_RIGHT);
+                return Ok(());
+            }
         };
         let to = match located {
             Ok(to) => to,
-            Err(DoorError::Unauthorized(_)) => {
-                self.later_refused(p.packet_id, p.qos, ReasonCode::NotAuthorized, NO_RIGHT);
+            Err(error) if keeps => {
+                let (broker, topic) = (Arc::clone(&self.broker), self.broker.hub.routes.target(name).topic);
+                let state = self.inbound_state(p.packet_id, p.qos);
+                let sent = Sent { id: p.packet_id, qos: p.qos, matched: true, level: AckLevel::default() };
+                self.later(async move {
+                    let kept = broker.keep_refused(&publication, &topic, error, state).await;
+                    Step::Published { sent, result: kept.map(|_| None) }
+                });
                 return Ok(());
             }
             Err(error) => {
@@ -164,15 +185,6 @@ impl Connection {
             self.later_refused(p.packet_id, p.qos, ReasonCode::NotAuthorized, NO_RIGHT);
             return Ok(());
         }
-        let publication = Publication {
-            payload: p.payload,
-            qos: p.qos,
-            retain: p.retain,
-            expiry_s: expiry(&p.properties),
-            properties: forwarded(p.properties),
-            client: self.no_local.then(|| self.session.client_id.clone()),
-            topic,
-        };
         if to.retains(&publication) && !self.broker.may_retain(&publication) {
             let why = "there are as many retained messages as may be";
             self.later_refused(p.packet_id, p.qos, ReasonCode::QuotaExceeded, why);
@@ -182,19 +194,10 @@ impl Connection {
             || p.qos != QoS::AtLeastOnce
             || std::str::from_utf8(&publication.topic)
                 .is_ok_and(|t| self.broker.hub.subscriptions.any_match(t));
-        let with = match p.packet_id {
-            Some(id) if p.qos == QoS::ExactlyOnce && self.session.is_persistent() => {
-                let part = SessionStore::inbound(&self.session, id);
-                self.broker.store.records(&self.session.client_id, vec![part])
-            }
-            _ => Vec::new(),
-        };
+        let with = self.inbound_state(p.packet_id, p.qos);
         let in_memory = to.level == AckLevel::Memory && p.qos == QoS::AtLeastOnce;
         let ack = if p.qos == QoS::AtMostOnce || in_memory { Ack::Leader } else { Ack::All };
         let sent = Sent { id: p.packet_id, qos: p.qos, matched, level: to.level };
-        let keeps = !self.version.is_v5()
-            && p.qos != QoS::AtMostOnce
-            && self.broker.config.dead_letters != DeadLetters::Off;
         if !to.retains(&publication) && with.is_empty() {
             let record = to.record_of(&publication);
             self.gather(&to.partition, ack, record, sent, Some(publication).filter(|_| keeps));
@@ -209,13 +212,25 @@ impl Connection {
         self.later(async move {
             let mut result = written.await;
             if let (true, Err(error)) = (keeps, &result) {
-                result = broker.keep_refused(&publication, &partition, error.clone(), state).await;
+                let topic = &partition.name.topic;
+                result = broker.keep_refused(&publication, topic, error.clone(), state).await;
             }
             let result = result.map(|offset| Some((partition, offset)));
             drop(bytes);
             Step::Published { sent, result }
         });
         Ok(())
+    }
+
+    /// What says in the log that a QoS 2 message was taken: written together with it.
+    fn inbound_state(&self, id: Option<PacketId>, qos: QoS) -> Vec<(TopicPartition, Record)> {
+        match id {
+            Some(id) if qos == QoS::ExactlyOnce && self.session.is_persistent() => {
+                let part = SessionStore::inbound(&self.session, id);
+                self.broker.store.records(&self.session.client_id, vec![part])
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Whether the Kafka topic that a message goes to may be made on this client's account, where it is not there. Those
