@@ -404,13 +404,14 @@ def mqtt_offline(server):
 
 class Relay:
     """Mosquitto, a plain forwarder, Kafka."""
+    mosquitto_lines = ()
 
     def forward(self, mqtt, kafka):
         return Server([a.forwarder, mqtt, "load/#", kafka, "load"], ready="ready")
 
     def __init__(self):
         self.kafka = Kafka()
-        self.mosquitto = mosquitto()
+        self.mosquitto = mosquitto(*self.mosquitto_lines)
         create_topic(self.kafka.address("kafka"), "load")
         self.forwarder = self.forward(self.mosquitto.address("mqtt"), self.kafka.address("kafka"))
         self.all = [self.kafka, self.mosquitto, self.forwarder]
@@ -439,6 +440,11 @@ class Bridged(Relay):
     def forward(self, mqtt, kafka):
         return Server([a.tributary, "bridge", "--mqtt", mqtt, "--filter", "load/#", "--kafka", kafka, "--topic", "load", "--quiet"],
                       ready="ready")
+
+
+def told_to_keep(relay):
+    """With a Mosquitto that drops nothing, and does not wait for an acknowledgement after every 20 messages."""
+    return type("Kept" + relay.__name__, (relay,), {"mosquitto_lines": ("max_queued_messages 0", "max_inflight_messages 0")})
 
 
 def bridge_load(server, *args):
@@ -489,8 +495,9 @@ def relay_pair(function):
     return [("Tributary, durable", ours, function), ("Mosquitto + Go forwarder + Kafka, nothing synced", Relay, function)]
 
 
-def bridge_pair(function):
-    return [("Mosquitto + `tributary bridge` + Kafka", Bridged, function), ("Mosquitto + Go forwarder + Kafka", Relay, function)]
+def bridge_pair(function, variant=lambda relay: relay):
+    return [("Mosquitto + `tributary bridge` + Kafka", variant(Bridged), function),
+            ("Mosquitto + Go forwarder + Kafka", variant(Relay), function)]
 
 
 def pair(function, theirs, name):
@@ -560,6 +567,8 @@ MEASURES = {
                     bridge_pair(lambda s: bridge_load(s, 1000, 15_000, 4))),
     "bridge-max": ("MQTT QoS 1 to a Kafka consumer through Mosquitto, a forwarder and Kafka, as fast as it goes",
                    bridge_pair(lambda s: bridge_load(s, 0, 300_000, 4))),
+    "bridge-kept": ("The same with a Mosquitto that is told to drop nothing and to keep more than 20 messages on their way",
+                    bridge_pair(lambda s: bridge_load(s, 0, 300_000, 4), told_to_keep)),
     "relay-max": ("MQTT QoS 1 to a Kafka consumer, as fast as it goes", relay_pair(lambda s: relay_load(s, 0, 300_000, 4))),
 }
 

@@ -11,7 +11,7 @@ As a program:
     real_kafka.py tool CLASS [ARG...]      run one of Kafka's classes (e.g. org.apache.kafka.tools.TopicCommand)
     real_kafka.py java CLASS [ARG...]      run one of the programs in java/
 Needs java, javac and mvn. Everything is kept under target/foreign/ of the repository (or $FOREIGN_DIR)."""
-import base64, fcntl, os, re, shutil, signal, socket, subprocess, sys, tempfile, time, uuid
+import atexit, base64, fcntl, os, re, shutil, signal, socket, subprocess, sys, tempfile, time, uuid
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(HERE))))
@@ -237,6 +237,7 @@ class RealCluster:
             text = re.sub(r"(?m)^node.id=.*$", "node.id=%d" % n, _text(name))
             with open(name, "w") as f:
                 f.write(re.sub(r"(?m)^directory.id=.*$", "directory.id=" + new_uuid(), text))
+        atexit.register(self.stop)
         for n in self.ids:
             self.launch(n)
         for n in self.ids:
