@@ -137,6 +137,10 @@ impl<'a> Published<'a> {
     fn check_order(&self, subscriber: &SubscriberEnd, got: &Got<'_>, report: &mut Report) {
         let mut last: HashMap<(Process, &str, u8), (usize, Value)> = HashMap::new();
         for (operation, publish) in self.all.iter().filter(|(operation, _)| operation.ok_at().is_some()) {
+            // Sent again at QoS 1 the message is twice in the log; of the first one QoS 0 may have lost its copy.
+            if subscriber.granted_qos == 0 && publish.qos == 1 {
+                continue;
+            }
             let Some(place) = got.places(publish).first().copied() else { continue };
             let stream = (operation.process, &*publish.topic, publish.qos);
             let newest = last.entry(stream).or_insert((place, publish.value));

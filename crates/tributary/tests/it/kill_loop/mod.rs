@@ -5,6 +5,7 @@
 //! `TRIBUTARY_KILLS` and `TRIBUTARY_SEED` set the number of kills and the seed of their moments.
 
 mod compacted;
+mod fleet;
 mod groups;
 mod meddler;
 mod publisher;
@@ -21,11 +22,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use client::{Consumer, ConsumerConfig, Producer, ProducerConfig, ProducerRecord, TopicPartition};
+use mqtt_codec::{ProtocolVersion, QoS};
 use testkit::history::{
     Delivery, FinalRead, History, MqttEnd, Op, Partition, Process, Recorder, Send, ShareRecorder, Value,
     check_log, check_mqtt, check_registers, check_shares, check_transactions,
 };
 use testkit::node::Node;
+
+use self::publisher::Device;
+use self::subscriber::Role;
 
 use crate::from_env;
 
@@ -67,10 +72,12 @@ impl Drivers {
 }
 
 /// A small deterministic generator: the moments of the kills follow from the seed.
-struct Moments(u64);
+#[derive(Clone, Debug)]
+pub struct Moments(u64);
 
 impl Moments {
-    fn next(&mut self, below: u64) -> u64 {
+    /// The next number below `below`.
+    pub fn next(&mut self, below: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -96,11 +103,19 @@ fn nothing_acknowledged_is_lost_doubled_or_reordered_over_kills() {
         stop: Arc::new(AtomicBool::new(false)),
     };
     runtime.block_on(create_topic(&drivers));
-    let subscriber = runtime.block_on(subscriber::start(&drivers)).expect("subscribes");
+    let role = Role {
+        name: "kill-subscriber".into(),
+        version: ProtocolVersion::V311,
+        qos: QoS::ExactlyOnce,
+        filters: vec![format!("{MQTT_TOPIC}/#")],
+        restless: None,
+    };
+    let subscriber = runtime.block_on(subscriber::start(&drivers, role)).expect("subscribes");
     let mut tasks = Vec::new();
     for process in 0..9u32 {
         let qos = (process % 3) as u8;
-        let task = runtime.spawn(publisher::run(drivers.clone(), process, qos));
+        let device = Device { process, qos, root: MQTT_TOPIC, window: 10, pause: Duration::ZERO };
+        let task = runtime.spawn(publisher::run(drivers.clone(), device));
         tasks.push((format!("MQTT publisher {process} at QoS {qos}"), task));
     }
     let retainer = runtime.spawn(publisher::run_retained(drivers.clone(), 20));
@@ -152,7 +167,9 @@ fn nothing_acknowledged_is_lost_doubled_or_reordered_over_kills() {
         let kept_records = compacted::read(drivers.clone(), 63, compacted::names(COMPACTED)).await;
         groups::watch(drivers.clone(), 55).await;
         let kept = tokio::time::timeout(PATIENCE, retainer).await.expect("ends in time").expect("no panic");
-        let subscriber = tokio::time::timeout(PATIENCE, subscriber.finish()).await.expect("ends in time");
+        let topics = (0..9).map(|process| format!("{MQTT_TOPIC}/{process}").into()).collect();
+        let subscriber =
+            tokio::time::timeout(PATIENCE, subscriber.finish(topics)).await.expect("ends in time");
         let retained = subscriber::retained(drivers.mqtt, &kept).await.expect("retained messages");
         let mut finals = vec![read_all(drivers.kafka, Partition::new(MQTT_TOPIC, 0)).await];
         for index in 0..KAFKA_PARTITIONS {

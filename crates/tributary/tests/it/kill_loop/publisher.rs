@@ -10,10 +10,8 @@ use mqtt_codec::{Ack, Connect, Packet, PacketId, ProtocolVersion, Publish, QoS, 
 use testkit::history::{self, Delivery, OpId, Partition, Process, Send, Value};
 use testkit::mqtt_client::MqttClient;
 
-use super::{Drivers, MQTT_TOPIC};
+use super::Drivers;
 
-/// Messages of one publisher under way.
-const WINDOW: usize = 10;
 /// A packet that is waited for this long never comes.
 const PACKET_WAIT: Duration = Duration::from_secs(10);
 
@@ -27,8 +25,24 @@ struct Pending {
     received: bool,
 }
 
+/// How a publisher goes about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Device {
+    /// Its number.
+    pub process: Process,
+    /// At which quality of service it publishes.
+    pub qos: u8,
+    /// First level of its topic, and the Kafka topic.
+    pub root: &'static str,
+    /// Most messages under way.
+    pub window: usize,
+    /// Pause after each message (at QoS 0 at least two milliseconds).
+    pub pause: Duration,
+}
+
 struct Publisher {
     drivers: Drivers,
+    device: Device,
     process: Process,
     qos: QoS,
     topic: Utf8Bytes,
@@ -38,13 +52,15 @@ struct Publisher {
     session_seen: bool,
 }
 
-/// Publishes to `kill/PROCESS` at `qos` until told to stop, then until everything is acknowledged.
-pub async fn run(drivers: Drivers, process: Process, qos: u8) {
+/// Publishes to `ROOT/PROCESS` until told to stop, then until everything is acknowledged.
+pub async fn run(drivers: Drivers, device: Device) {
+    let Device { process, qos, root, .. } = device;
     let version = if process.is_multiple_of(2) { ProtocolVersion::V311 } else { ProtocolVersion::V5 };
     let qos = QoS::from_u8(qos).expect("0 to 2");
-    let topic = format!("{MQTT_TOPIC}/{process}").into();
+    let topic = format!("{root}/{process}").into();
     let mut publisher = Publisher {
         drivers,
+        device,
         process,
         qos,
         topic,
@@ -73,7 +89,8 @@ pub async fn run(drivers: Drivers, process: Process, qos: u8) {
 impl Publisher {
     /// One connection; `Ok` when all is done.
     async fn connection(&mut self) -> Result<()> {
-        let mut connect = Connect::new(self.version, format!("kill-publisher-{}", self.process));
+        let mut connect =
+            Connect::new(self.version, format!("{}-publisher-{}", self.device.root, self.process));
         connect.clean_start = false;
         if self.version.is_v5() {
             connect.properties.session_expiry_interval = Some(3600);
@@ -97,11 +114,13 @@ impl Publisher {
         }
         client.writer.flush().await?;
         loop {
-            while self.pending.len() < WINDOW && !self.drivers.stopping() {
+            while self.pending.len() < self.device.window && !self.drivers.stopping() {
                 self.publish(&mut client)?;
-                if self.qos == QoS::AtMostOnce {
+                let least = Duration::from_millis(if self.qos == QoS::AtMostOnce { 2 } else { 0 });
+                let pause = self.device.pause.max(least);
+                if !pause.is_zero() {
                     client.writer.flush().await?;
-                    tokio::time::sleep(Duration::from_millis(2)).await;
+                    tokio::time::sleep(pause).await;
                 }
             }
             client.writer.flush().await?;
@@ -121,7 +140,7 @@ impl Publisher {
             QoS::AtLeastOnce => Delivery::AtLeastOnce,
             QoS::ExactlyOnce => Delivery::ExactlyOnce,
         };
-        let partition = Partition::new(MQTT_TOPIC, 0);
+        let partition = Partition::new(self.device.root, 0);
         let recorder = &self.drivers.recorder;
         let record = recorder.send(self.process, Send { partition, value, delivery, ordered: true });
         let topic: Arc<str> = self.topic.as_str().into();

@@ -1,4 +1,4 @@
-//! A persistent QoS 2 subscriber that comes back after every kill and remembers what it was handed.
+//! Persistent subscribers that come back after every kill and remember what they were handed.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -11,14 +11,36 @@ use testkit::history::{SubscriberEnd, Value};
 use testkit::mqtt_client::MqttClient;
 use tokio::task::JoinHandle;
 
-use super::{Drivers, MQTT_TOPIC, PATIENCE};
+use super::{Drivers, Moments, PATIENCE};
 
-const CLIENT_ID: &str = "kill-subscriber";
 /// After the publishers have ended, nothing for this long means that everything has come.
 const QUIET: Duration = Duration::from_secs(3);
+/// Most packets that a restless subscriber takes before it goes away.
+const STAY_PACKETS: u64 = 200;
+/// Longest time that it stays away, milliseconds.
+const AWAY_MS: u64 = 400;
+
+/// Who subscribes to what, and how steadily.
+#[derive(Clone, Debug)]
+pub struct Role {
+    /// Client id.
+    pub name: String,
+    /// Protocol.
+    pub version: ProtocolVersion,
+    /// Of all its subscriptions.
+    pub qos: QoS,
+    /// Its subscriptions.
+    pub filters: Vec<String>,
+    /// Goes away now and then, for a while or to come back on another connection before the first one has ended.
+    pub restless: Option<Moments>,
+}
 
 /// The running subscriber.
-pub struct Subscriber(JoinHandle<SubscriberEnd>);
+pub struct Subscriber {
+    name: String,
+    qos: QoS,
+    task: JoinHandle<Vec<(Arc<str>, Value)>>,
+}
 
 #[derive(Default)]
 struct State {
@@ -27,57 +49,69 @@ struct State {
     held: HashSet<PacketId>,
 }
 
-/// Subscribes to everything the publishers send and goes on until [`Subscriber::finish`].
-pub async fn start(drivers: &Drivers) -> Result<Subscriber> {
-    let mut client = connect(drivers.mqtt, false).await?;
-    client.subscribe(&format!("{MQTT_TOPIC}/#"), QoS::ExactlyOnce).await?;
+/// Subscribes and goes on until [`Subscriber::finish`].
+pub async fn start(drivers: &Drivers, mut role: Role) -> Result<Subscriber> {
+    let mut client = connect(drivers.mqtt, &role, false).await?;
+    for filter in &role.filters {
+        client.subscribe(filter, role.qos).await?;
+    }
     let drivers = drivers.clone();
-    Ok(Subscriber(tokio::spawn(async move {
+    let (name, qos) = (role.name.clone(), role.qos);
+    let task = tokio::spawn(async move {
         let mut state = State::default();
         let mut next = Some(client);
         loop {
             let client = match next.take() {
                 Some(client) => Ok(client),
-                None => connect(drivers.mqtt, true).await,
+                None => connect(drivers.mqtt, &role, true).await,
             };
             match client {
-                Ok(client) => match state.receive(client, &drivers).await {
-                    Ok(()) => break,
+                Ok(client) => match state.receive(client, &drivers, &mut role).await {
+                    Ok(true) => break,
+                    Ok(false) => {
+                        let away = role.restless.as_mut().map_or(0, |moments| moments.next(AWAY_MS));
+                        tokio::time::sleep(Duration::from_millis(away)).await;
+                    }
                     Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
                 },
                 Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         }
-        let topics = (0..9).map(|process| format!("{MQTT_TOPIC}/{process}").into()).collect();
-        SubscriberEnd { name: CLIENT_ID.into(), granted_qos: 2, topics, since: 0, received: state.received }
-    })))
+        state.received
+    });
+    Ok(Subscriber { name, qos, task })
 }
 
 impl Subscriber {
-    /// Waits until nothing comes any more.
-    pub async fn finish(self) -> SubscriberEnd {
-        self.0.await.expect("no panic")
+    /// Waits until nothing comes any more; `topics` are those that its filters match.
+    pub async fn finish(self, topics: Vec<Arc<str>>) -> SubscriberEnd {
+        let received = self.task.await.expect("no panic");
+        SubscriberEnd { name: self.name, granted_qos: self.qos as u8, topics, since: 0, received }
     }
 }
 
-async fn connect(address: SocketAddr, again: bool) -> Result<MqttClient> {
-    let mut connect = Connect::new(ProtocolVersion::V311, CLIENT_ID);
+async fn connect(address: SocketAddr, role: &Role, again: bool) -> Result<MqttClient> {
+    let mut connect = Connect::new(role.version, role.name.clone());
     connect.clean_start = false;
+    if role.version.is_v5() {
+        connect.properties.session_expiry_interval = Some(3600);
+    }
     let (client, ack) = MqttClient::open(address, connect).await?;
     if ack.reason != ReasonCode::Success {
         bail!("refused: {:?}", ack.reason);
     }
-    assert!(ack.session_present || !again, "the subscriber's session is gone");
+    assert!(ack.session_present || !again, "the session of {} is gone", role.name);
     Ok(client)
 }
 
 impl State {
-    /// One connection; `Ok` when the publishers have ended and all is quiet.
-    async fn receive(&mut self, mut client: MqttClient, drivers: &Drivers) -> Result<()> {
+    /// One connection; true when the publishers have ended and all is quiet, false when a restless one leaves.
+    async fn receive(&mut self, mut client: MqttClient, drivers: &Drivers, role: &mut Role) -> Result<bool> {
+        let mut stays = role.restless.as_mut().map(|moments| 1 + moments.next(STAY_PACKETS));
         loop {
             let packet = match tokio::time::timeout(QUIET, client.receive()).await {
                 Ok(packet) => packet?,
-                Err(_) if drivers.stopping() => return Ok(()),
+                Err(_) if drivers.stopping() => return Ok(true),
                 Err(_) => continue,
             };
             self.take(packet, &mut client)?;
@@ -85,6 +119,15 @@ impl State {
                 self.take(packet, &mut client)?;
             }
             client.writer.flush().await?;
+            stays = stays.map(|left| left.saturating_sub(1));
+            if stays == Some(0) {
+                let Some(moments) = role.restless.as_mut() else { continue };
+                if moments.next(2) == 0 {
+                    return Ok(false);
+                }
+                stays = Some(1 + moments.next(STAY_PACKETS));
+                client = connect(drivers.mqtt, role, true).await?;
+            }
         }
     }
 
