@@ -1,43 +1,26 @@
 //! `kafka-console-consumer`: records of topics on standard output.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use client::{Consumer, ConsumerConfig, ConsumerRecord, TopicPartition};
 use regex::Regex;
 
+use super::console::{self, Given, formatter_properties};
 use super::formatter::Formatter;
 use super::options::{BROKER_LIST, Flag, HELP, Options, VERSION, ZOOKEEPER};
 use super::run::{self, Failure, Stop};
 use super::signals::Signals;
 
 const LOGGER: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
-/// One wait for records when no `--timeout-ms` limits it.
-const POLL_MAX: Duration = Duration::from_secs(3600);
-/// How long leaving the group and closing may take (Kafka's default).
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Names of groups made up when none is given: `console-consumer-` and a number below this.
 const GROUP_NUMBERS: u32 = 100_000;
 
-macro_rules! formatter_properties {
-    ($before:literal, $after:literal) => {
-        concat!(
-            $before,
-            "The properties to initialize the message formatter. Default properties include: \n \
-             print.timestamp=true|false\n print.key=true|false\n print.offset=true|false\n \
-             print.epoch=true|false\n print.partition=true|false\n print.headers=true|false\n \
-             print.value=true|false\n key.separator=<key.separator>\n line.separator=<line.separator>\n \
-             headers.separator=<headers.separator>\n null.literal=<null.literal>\n \
-             key.deserializer=<key.deserializer>\n value.deserializer=<value.deserializer>\n \
-             header.deserializer=<header.deserializer>\n\nUsers can also pass in customized properties for their \
-             formatter; more specifically, users can pass in properties keyed with 'key.deserializer.', \
-             'value.deserializer.' and 'headers.deserializer.' prefixes to configure their deserializers.",
-            $after
-        )
-    };
-}
+/// Old options and their successors.
+const DEPRECATED: [(&str, &str); 2] =
+    [("consumer-property", "command-property"), ("consumer.config", "command-config")];
 
 const FLAGS: &[Flag] = &[
     HELP,
@@ -65,24 +48,10 @@ const FLAGS: &[Flag] = &[
          which means from end",
     )
     .or("latest"),
-    Flag::text(
-        "consumer-property",
-        "consumer_prop",
-        "(DEPRECATED) Consumer config properties in the form key=value. This option will be removed in a future \
-         version. Use --command-property instead.",
-    ),
-    Flag::text("command-property", "consumer_prop", "Consumer config properties in the form key=value."),
-    Flag::text(
-        "consumer.config",
-        "config file",
-        "(DEPRECATED) Consumer config properties file. Note that [command-property] takes precedence over this \
-         config. This option will be removed in a future version. Use --command-config instead.",
-    ),
-    Flag::text(
-        "command-config",
-        "config file",
-        "Consumer config properties file. Note that [command-property] takes precedence over this config.",
-    ),
+    console::CONSUMER_PROPERTY,
+    console::COMMAND_PROPERTY,
+    console::consumer_config("consumer.config"),
+    console::COMMAND_CONFIG,
     Flag::text("formatter", "class", "The name of a class to use for formatting kafka messages for display.")
         .or("org.apache.kafka.tools.consumer.DefaultMessageFormatter"),
     Flag::text(
@@ -90,26 +59,18 @@ const FLAGS: &[Flag] = &[
         "prop",
         formatter_properties!(
             "(DEPRECATED) ",
+            "",
             " \nThis option will be removed in a future version. Use --formatter-property instead."
         ),
     ),
-    Flag::text("formatter-property", "prop", formatter_properties!("", "")),
-    Flag::text(
-        "formatter-config",
-        "config file",
-        "Config properties file to initialize the message formatter. Note that [formatter-property] takes \
-         precedence over this config.",
-    ),
+    Flag::text("formatter-property", "prop", formatter_properties!("", "", "")),
+    console::FORMATTER_CONFIG,
     Flag::switch(
         "from-beginning",
         "If the consumer does not already have an established offset to consume from, start with the earliest \
          message present in the log rather than the latest message.",
     ),
-    Flag::integer(
-        "max-messages",
-        "num_messages",
-        "The maximum number of messages to consume before exiting. If not set, consumption is continual.",
-    ),
+    console::MAX_MESSAGES,
     Flag::long(
         "timeout-ms",
         "timeout_ms",
@@ -119,17 +80,9 @@ const FLAGS: &[Flag] = &[
         "skip-message-on-error",
         "If there is an error when processing a message, skip it instead of halt.",
     ),
-    Flag::text(
-        "bootstrap-server",
-        "server to connect to",
-        "REQUIRED: The server(s) to connect to.",
-    ),
-    Flag::text("key-deserializer", "deserializer for keys", "The name of the class to use for deserializing keys."),
-    Flag::text(
-        "value-deserializer",
-        "deserializer for values",
-        "The name of the class to use for deserializing values.",
-    ),
+    console::BOOTSTRAP_SERVER,
+    console::KEY_DESERIALIZER,
+    console::VALUE_DESERIALIZER,
     Flag::switch(
         "enable-systest-events",
         "Log lifecycle events of the consumer in addition to logging consumed messages. (This is specific for \
@@ -147,33 +100,7 @@ const FLAGS: &[Flag] = &[
 
 /// Runs the tool.
 pub async fn main(args: &[String]) -> ExitCode {
-    let options = match Options::parse(FLAGS, args) {
-        Ok(options) => options,
-        Err(error) => return run::usage(&super::usage::render(FLAGS), &error.to_string()),
-    };
-    let plan = match Plan::new(&options) {
-        Ok(plan) => plan,
-        Err(Stop::Usage(message)) => return run::usage(&options.usage(), &message),
-        Err(Stop::Exit(code)) => return ExitCode::from(code),
-        Err(Stop::Failed(failure)) => {
-            eprintln!("Exception in thread \"main\" {failure}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let systest_events = options.has("enable-systest-events");
-    match consume(plan).await {
-        Ok(code) => {
-            if systest_events {
-                println!("shutdown_complete");
-            }
-            ExitCode::from(code)
-        }
-        Err(failure) => {
-            run::log_error("Unknown error when running consumer: ", LOGGER);
-            eprintln!("{failure}");
-            ExitCode::FAILURE
-        }
-    }
+    console::main(FLAGS, args, LOGGER, Plan::new, consume).await
 }
 
 /// Where to start in the one partition asked for.
@@ -207,15 +134,8 @@ impl Plan {
         let include =
             if options.has("whitelist") && !options.has("include") { "whitelist" } else { "include" };
         check(options, include)?;
-        for (old, new) in [("consumer-property", "command-property"), ("consumer.config", "command-config")] {
-            if options.has(old) {
-                println!(
-                    "Option --{old} is deprecated and will be removed in a future version. Use --{new} instead."
-                );
-            }
-        }
+        console::tell_deprecated(options, &DEPRECATED);
         let properties = consumer_properties(options)?;
-        let max_messages = options.number::<i32>("max-messages")?;
         let timeout = options.number::<i64>("timeout-ms")?;
         let start = start(options)?;
         Ok(Self {
@@ -224,10 +144,9 @@ impl Plan {
             include: options.value(include)?.map(str::to_owned),
             partition: options.number("partition")?,
             start,
-            // −1 means no limit; other negative numbers are below the count from the start.
-            max_messages: max_messages.filter(|max| *max != -1).map(|max| u64::try_from(max).unwrap_or(0)),
+            max_messages: console::max_messages(options)?,
             timeout: timeout.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis),
-            formatter: formatter(options)?,
+            formatter: console::formatter(options)?,
             skip_errors: options.has("skip-message-on-error"),
         })
     }
@@ -252,12 +171,7 @@ fn check(options: &Options, include: &str) -> Result<(), Stop> {
     if !run::has_bootstrap(options) {
         run::require(options, &["bootstrap-server"])?;
     }
-    for (old, new) in [("consumer-property", "command-property"), ("consumer.config", "command-config")] {
-        if options.has(old) && options.has(new) {
-            return Err(Stop::Usage(format!("Options --{old} and --{new} cannot be specified together.")));
-        }
-    }
-    Ok(())
+    console::refuse_both(options, &DEPRECATED)
 }
 
 fn start(options: &Options) -> Result<Start, Stop> {
@@ -278,47 +192,13 @@ fn start(options: &Options) -> Result<Start, Stop> {
     }
 }
 
-pub(super) fn formatter(options: &Options) -> Result<Formatter, Stop> {
-    if options.has("property") && options.has("formatter-property") {
-        return Err(Stop::Usage(
-            "Options --property and --formatter-property cannot be specified together.".to_owned(),
-        ));
-    }
-    if options.has("property") {
-        println!(
-            "Option --property is deprecated and will be removed in a future version. Use --formatter-property instead."
-        );
-    }
-    let mut properties = match options.value("formatter-config")? {
-        Some(path) => run::load_properties(path)?,
-        None => BTreeMap::new(),
-    };
-    for (option, property) in
-        [("key-deserializer", "key.deserializer"), ("value-deserializer", "value.deserializer")]
-    {
-        if let Some(class) = options.value(option)?.filter(|class| !class.is_empty()) {
-            properties.insert(property.to_owned(), class.to_owned());
-        }
-    }
-    properties.extend(run::key_values(&options.values("property")));
-    properties.extend(run::key_values(&options.values("formatter-property")));
-    let class = options.value("formatter")?.unwrap_or_default();
-    Formatter::new(class, &properties).map_err(|failure| Stop::Usage(failure.message))
-}
-
 fn consumer_properties(options: &Options) -> Result<BTreeMap<String, String>, Stop> {
-    let mut from_file = BTreeMap::new();
-    for file in ["command-config", "consumer.config"] {
-        if let Some(path) = options.value(file)? {
-            from_file.extend(run::load_properties(path)?);
-        }
+    let given = Given::new(options, "consumer.config")?;
+    let group = given.group(options)?;
+    if group.is_some() && options.has("partition") {
+        return Err(Stop::Usage("Options group and partition cannot be specified together.".to_owned()));
     }
-    let mut given = run::key_values(&options.values("command-property"));
-    given.extend(run::key_values(&options.values("consumer-property")));
-    let group = group(options, &[&from_file, &given])?;
-
-    let mut properties = from_file;
-    properties.extend(given);
+    let mut properties = given.properties();
     let from_beginning = options.has("from-beginning");
     match properties.get("auto.offset.reset") {
         Some(reset) if from_beginning && reset != "earliest" => {
@@ -353,23 +233,6 @@ fn consumer_properties(options: &Options) -> Result<BTreeMap<String, String>, St
     Ok(properties)
 }
 
-fn group(options: &Options, properties: &[&BTreeMap<String, String>]) -> Result<Option<String>, Stop> {
-    let mut groups: BTreeSet<&str> = options.value("group")?.into_iter().collect();
-    groups.extend(properties.iter().filter_map(|given| given.get("group.id")).map(String::as_str));
-    if groups.len() > 1 {
-        let groups: Vec<_> = groups.iter().map(|group| format!("'{group}'")).collect();
-        return Err(Stop::Usage(format!(
-            "The group ids provided in different places (directly using '--group', via '--consumer-property', or via \
-             '--consumer.config') do not match. Detected group ids: {}",
-            groups.join(", ")
-        )));
-    }
-    if !groups.is_empty() && options.has("partition") {
-        return Err(Stop::Usage("Options group and partition cannot be specified together.".to_owned()));
-    }
-    Ok(groups.first().map(|group| (*group).to_owned()))
-}
-
 /// Consumes until the limit, the time-out or a signal; gives the exit code.
 async fn consume(plan: Plan) -> Result<u8, Failure> {
     let mut signals = Signals::new()?;
@@ -383,7 +246,7 @@ async fn consume(plan: Plan) -> Result<u8, Failure> {
         tokio::select! {
             biased;
             code = signals.next() => break Ok(code),
-            received = receive(&mut consumer, plan.timeout) => match received {
+            received = console::receive(plan.timeout, async |left| consumer.poll(left).await) => match received {
                 Ok(records) => printer.waiting.extend(records),
                 Err(failure) => {
                     run::log_error("Error processing message, terminating consumer process: ", LOGGER);
@@ -431,21 +294,6 @@ fn begin(plan: &Plan, consumer: &mut Consumer) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits for records, at most `timeout` (`None` = for ever). May be dropped half-way.
-async fn receive(consumer: &mut Consumer, timeout: Option<Duration>) -> Result<Vec<ConsumerRecord>, Failure> {
-    let started = Instant::now();
-    loop {
-        let left = timeout.map_or(POLL_MAX, |timeout| timeout.saturating_sub(started.elapsed()));
-        let records = consumer.poll(left).await?;
-        if !records.is_empty() {
-            return Ok(records);
-        }
-        if timeout.is_some_and(|timeout| started.elapsed() >= timeout) {
-            return Err(Failure::new("org.apache.kafka.common.errors.TimeoutException", ""));
-        }
-    }
-}
-
 /// Goes back to what was fetched but not printed, so that a group's offsets are those of what was seen, then closes.
 async fn close(
     consumer: &mut Consumer,
@@ -461,7 +309,7 @@ async fn close(
         consumer.seek(partition, *offset)?;
     }
     tokio::select! {
-        closed = consumer.close(CLOSE_TIMEOUT) => Ok(closed?),
+        closed = consumer.close(console::CLOSE_TIMEOUT) => Ok(closed?),
         // A second signal is impatience.
         _ = signals.next() => Ok(()),
     }

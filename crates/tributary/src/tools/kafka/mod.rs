@@ -11,6 +11,7 @@ mod cluster;
 mod config_names;
 mod configs;
 mod confluent;
+mod console;
 mod console_consumer;
 mod console_producer;
 mod console_share_consumer;
