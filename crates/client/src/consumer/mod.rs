@@ -141,6 +141,8 @@ pub struct Consumer {
     seen_metadata: u64,
     /// Metadata that a wait has ended for.
     woken_for: u64,
+    /// The metadata of which topics that may not be read were told.
+    refused_in: u64,
     next_auto_commit: Instant,
     closed: bool,
 }
@@ -190,6 +192,7 @@ impl Consumer {
             watched: BTreeMap::new(),
             seen_metadata: 0,
             woken_for: 0,
+            refused_in: 0,
             closed: false,
         })
     }

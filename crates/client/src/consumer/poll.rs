@@ -42,6 +42,7 @@ impl Consumer {
             self.auto_commit();
             self.collect_done();
             self.drive_group().await;
+            self.look_for_refusals();
             if let Some(error) = self.errors.pop_front() {
                 return Err(error);
             }
@@ -166,6 +167,24 @@ impl Consumer {
         if let Some(assigned) = self.partitions.of_term(partition, term) {
             assigned.not_before = Some(Instant::now() + pause);
             assigned.preferred = None;
+        }
+    }
+
+    /// Topics that this client may not read are told to the application, as each refresh finds them.
+    fn look_for_refusals(&mut self) {
+        let metadata = self.cluster.metadata();
+        if metadata.version == self.refused_in {
+            return;
+        }
+        self.refused_in = metadata.version;
+        let refused =
+            metadata.errors.iter().filter(|(_, code)| **code == ErrorCode::TopicAuthorizationFailed);
+        let refused: Vec<&str> = refused.map(|(name, _)| &**name).collect();
+        if !refused.is_empty() {
+            self.tell_once(Error::Broker(BrokerError {
+                code: ErrorCode::TopicAuthorizationFailed,
+                message: Some(format!("Not authorized to access topics: [{}]", refused.join(", "))),
+            }));
         }
     }
 
