@@ -159,6 +159,10 @@ def metric(process, name):
     return sum(int(n) for n in re.findall(r"^tributary_bridge_%s{.*} (\d+)$" % name, get(process, "/metrics"), re.M))
 
 
+class Refused(Exception):
+    """CONNACK with an error."""
+
+
 class Client:
     """paho with what it has got and been told; MQTT 5 unless `version` says otherwise."""
 
@@ -170,7 +174,8 @@ class Client:
         self.c.max_inflight_messages_set(20)
         self.c.reconnect_delay_set(1, 1)
         connected, self.subscribed = threading.Event(), threading.Event()
-        self.c.on_connect = lambda *_: connected.set()
+        reasons = []
+        self.c.on_connect = lambda _c, _u, _flags, reason, _properties: reasons.append(reason) or connected.set()
         self.c.on_subscribe = lambda *_: self.subscribed.set()
         self.c.on_message = lambda _c, _u, m: self.got.append((m.topic, m.payload.decode()))
         self.c.on_publish = lambda _c, _u, mid, reason, properties: self.answers.__setitem__(mid, (reason, properties))
@@ -184,6 +189,9 @@ class Client:
         self.c.loop_start()
         if not connected.wait(WAIT):
             raise AssertionError("%s: no CONNACK" % client_id)
+        if reasons[0].is_failure:
+            self.end()
+            raise Refused(str(reasons[0]))
 
     def _disconnected(self, *_):
         self.lost += 1
@@ -364,8 +372,8 @@ def _():
     CLUSTER.pause()
     began = time.monotonic()
     try:
-        # 400 MB to the gateway, 60 MB to Mosquitto.
-        floods = [Flood(node.port, "flood-%d" % n, "flood/%d" % n, 500, 100_000) for n in range(8)]
+        # 240 MB to the gateway, 60 MB to Mosquitto.
+        floods = [Flood(node.port, "flood-%d" % n, "flood/%d" % n, 300, 100_000) for n in range(8)]
         for flood in floods:
             flood.start()
         mids = [careful.send("sent/a", "%d" % n, 2) for n in range(50)]
@@ -378,8 +386,8 @@ def _():
         acknowledged = sum(flood.acknowledged for flood in floods)
         equal(acknowledged, 0)
         sent = sum(flood.sent for flood in floods)
-        if sent > 3000:
-            raise AssertionError("publishers are not slowed: %d of 4000 messages were taken" % sent)
+        if sent > 2000:
+            raise AssertionError("publishers are not slowed: %d of 2400 messages were taken" % sent)
         equal([flood.problem for flood in floods], [None] * 8)
         equal([mid for mid in mids if mid in careful.answers], [])
         equal(careful.lost + watcher.lost, 0)
@@ -387,14 +395,14 @@ def _():
             equal(get(link, "/readyz") == "ready\n", False)
     finally:
         CLUSTER.resume()
-    until("every publisher has its acks", lambda: all(flood.acknowledged == 500 for flood in floods), 180)
+    until("every publisher has its acks", lambda: all(flood.acknowledged == 300 for flood in floods), 180)
     until("QoS 2 too", lambda: all(mid in careful.answers for mid in mids))
     equal({careful.answers[mid][0].value for mid in mids}, {0})
     until("the bridge has delivered all", lambda: metric(link, "delivered_total") == 301, 180)
-    stored = [m.value().split(b":")[0].decode() + m.key().decode() for m in values("flood", enough=4000)]
+    stored = [m.value().split(b":")[0].decode() + m.key().decode() for m in values("flood", enough=2400)]
     for n in range(8):
         own = [value for value in stored if value.endswith("flood/%d" % n)]
-        equal(own, ["%dflood/%d" % (i, n) for i in range(500)])
+        equal(own, ["%dflood/%d" % (i, n) for i in range(300)])
     equal(texts(values("sent", enough=51)), ["before"] + ["%d" % n for n in range(50)])
     until("the subscriber has all", lambda: len(watcher.got) >= 51)
     equal([text for _, text in watcher.got], ["before"] + ["%d" % n for n in range(50)])
@@ -403,7 +411,7 @@ def _():
     for client in (watcher, careful, feeder):
         client.end()
     grown = {process: most[process] - before[process] for process in most}
-    said = "of 400 MB %d MB were taken; the gateway grew by %d MB, the bridge by %d MB" % (sent / 10, grown[node], grown[link])
+    said = "of 240 MB %d MB were taken; the gateway grew by %d MB, the bridge by %d MB" % (sent / 10, grown[node], grown[link])
     # Debug builds and malloc's slack included.
     if grown[node] > 250 or grown[link] > 100:
         raise AssertionError(said)
@@ -591,7 +599,10 @@ def _():
 
 def gateway_works(node):
     """None, or what went wrong, in the words of the gateway."""
-    c = Client(node.port, "acl-%d" % time.time_ns(), clean=False)
+    try:
+        c = Client(node.port, "acl-%d" % time.time_ns(), clean=False)
+    except Refused:
+        return node.said()
     try:
         c.subscribe("plant/#", 2)
         for qos in (1, 2):
@@ -615,6 +626,11 @@ def _():
         rights("gateway", [right for right in GATEWAY_RIGHTS if right != missing])
         node = gateway("acl-%d" % time.time_ns(), CLUSTER.sasl, named("gateway"))
         why = node.refused if node.refused is not None else gateway_works(node)
+        if why is None:
+            # It reads what it has written.
+            node.kill()
+            node.start()
+            why = node.refused if node.refused is not None else gateway_works(node)
         if node.refused is None:
             node.kill()
         what = "all rights" if missing is None else "without %s on %s" % (missing[3].name, missing[1])
@@ -625,7 +641,7 @@ def _():
         print("   %s: %s" % (what, "works" if why is None else why.strip().splitlines()[-1][:200]), flush=True)
 
 
-@check("bridge: deleted, too large, not authorized become dead letters, and nothing waits for them")
+@check("bridge: deleted (--all), too large, not authorized become dead letters, and nothing waits for them")
 def _():
     create("plant2"), create("small2", max_message_bytes="10000"), create("gone2"), create("secret2")
     rights("bridge", BRIDGE_RIGHTS + [(ResourceType.TOPIC, name, ResourcePatternType.PREFIXED, operation) for name in ("plant2", "small2", "gone2", "secret2.")
@@ -645,7 +661,7 @@ def _():
     until("all are through", lambda: metric(link, "delivered_total") == 2)
     delete("gone2")
     # That a topic is gone is believed after half a minute.
-    gone = (1, 2) if a.all else (2,)
+    gone = (1, 2) if a.all else ()
     for qos in (1, 2):
         feeder.publish("small2/a", "x" * 20_000, qos)
         feeder.publish("secret2/a", "secret", qos)
@@ -655,6 +671,8 @@ def _():
     until("nothing waits", lambda: metric(link, "delivered_total") + metric(link, "dead_letters_total") == 8 + len(gone), 150)
     equal(texts(values("plant2", enough=2)), ["behind"] * 2)
     for topic, value, count in (("small2", "x" * 20_000, 2), ("secret2", "secret", 2), ("gone2", "gone", len(gone))):
+        if not count:
+            continue
         letters = values(topic + ".dead-letter", enough=count)
         equal(texts(letters), [value] * count)
         print("   %s: %s" % (topic, header(letters[0], "tributary.error")), flush=True)
@@ -771,6 +789,11 @@ def _():
             filter = "down/#"
             """, login)
         why = link.refused if link.refused is not None else bridge_works(link, broker)
+        if why is None:
+            # It reads what it has written.
+            equal(link.stop(), 0)
+            link.start()
+            why = link.refused if link.refused is not None else bridge_works(link, broker)
         link.kill()
         broker.kill()
         what = "all rights" if missing is None else "without %s on %s" % (missing[3].name, missing[1])
