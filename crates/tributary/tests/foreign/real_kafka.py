@@ -122,6 +122,12 @@ def accepts(port):
         return False
 
 
+def thread_states(pid):
+    """Of a process, as the kernel writes them: T = stopped."""
+    for thread in os.listdir("/proc/%d/task" % pid):
+        yield _text("/proc/%d/task/%s/stat" % (pid, thread)).rsplit(")", 1)[1].split()[0]
+
+
 class RealKafka:
     """One combined broker and controller on loopback, with id 1. `settings`: more lines of server.properties."""
 
@@ -278,6 +284,8 @@ class RealCluster:
         """All brokers stand still, their connections stay open."""
         for process in self.processes.values():
             process.send_signal(signal.SIGSTOP)
+        while any(state != "T" for process in self.processes.values() for state in thread_states(process.pid)):
+            time.sleep(0.01)
 
     def resume(self):
         for process in self.processes.values():
