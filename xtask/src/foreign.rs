@@ -101,6 +101,10 @@ pub const STAGES: &[crate::test::Stage] = &[
         let (python, script) = (foreign.python()?, Foreign::source("outages.py"));
         command(Command::new(python).arg("-B").arg(script).arg("--ours").arg(build_tributary()?))
     }),
+    ("mqtt nodes side by side on kafka", |foreign| {
+        let (python, script) = (foreign.python()?, Foreign::source("gateway_nodes.py"));
+        command(Command::new(python).arg("-B").arg(script).arg("--ours").arg(build_tributary()?))
+    }),
     ("security", |foreign| {
         let script = Foreign::source("security.py");
         command(Command::new(foreign.python()?).arg(script).arg("--ours").arg(build_tributary()?))

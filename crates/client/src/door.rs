@@ -189,6 +189,9 @@ pub enum DoorError {
     /// The partition is offline (failed fsync, corrupt log) or the node stops.
     #[error("storage failed: {0}")]
     Storage(String),
+    /// Another node has taken this one's place: it may append nothing atomically any more.
+    #[error("another node has taken this one's place: {0}")]
+    Fenced(String),
 }
 
 /// Who may do what: the one answer for every front end. It holds at once, also for connections that are there.
@@ -214,10 +217,42 @@ pub trait Access: Send + Sync + 'static {
     fn scram_secret(&self, user: &str, mechanism: ScramMechanism) -> Option<ScramSecret>;
 }
 
+/// Nodes that stand side by side on one log. Each appends atomically under a name of its own, and one that takes another's
+/// place makes sure that nothing more comes under that name but from itself.
+pub trait Nodes: Send + Sync + 'static {
+    /// This node's name.
+    fn name(&self) -> Arc<str>;
+
+    /// Becomes true when another has taken this node's place.
+    fn lost(&self) -> watch::Receiver<bool>;
+
+    /// This node learned that another has taken its place.
+    fn give_up(&self, why: &str);
+
+    /// Takes the place of the node `name`: what that has under way is in the log or never will be when this returns, and
+    /// what it appends atomically from now on is refused. The empty name stands for whoever was there before nodes had
+    /// names.
+    fn replace(&self, name: &str) -> BoxFuture<'static, Result<Arc<dyn InPlace>, DoorError>>;
+}
+
+/// Appends in the place of another node.
+pub trait InPlace: Send + Sync {
+    /// As [`Door::append_atomic`]; refused as soon as somebody else has taken that place, too.
+    fn append_atomic(
+        &self,
+        records: Vec<(TopicPartition, Record)>,
+    ) -> BoxFuture<'static, Result<Vec<i64>, DoorError>>;
+}
+
 /// What everything above the commit log asks of it.
 pub trait Door: Send + Sync + 'static {
     /// Who may do what; `None` where the door does not decide it (the cluster behind it does, by the one user it knows).
     fn access(&self) -> Option<Arc<dyn Access>> {
+        None
+    }
+
+    /// The nodes that share the log; `None` where this one has it to itself.
+    fn nodes(&self) -> Option<Arc<dyn Nodes>> {
         None
     }
 

@@ -16,6 +16,7 @@ use crate::deliver::{Hub, Partition, QueueLimits};
 use crate::exposed::Exposed;
 use crate::mapping;
 use crate::message::{Message, Position, Publication, now_ms};
+use crate::nodes::Nodes;
 use crate::retained::Retained;
 use crate::route::Target;
 use crate::session::Registry;
@@ -34,6 +35,8 @@ pub(crate) struct Broker {
     pub(crate) exposed: Arc<Exposed>,
     pub(crate) retained_partitions: i32,
     pub(crate) registry: Registry,
+    /// The other nodes, where several share the log.
+    pub(crate) nodes: Option<Arc<Nodes>>,
     pub(crate) store: SessionStore,
     pub(crate) stats: Arc<Stats>,
     /// Bounds of every consumer's queue.

@@ -26,6 +26,7 @@ mod exposed;
 pub mod mapping;
 mod message;
 mod net;
+mod nodes;
 mod packet;
 mod retained;
 mod route;

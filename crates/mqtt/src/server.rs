@@ -13,9 +13,9 @@ use crate::auth::{Login, Outcome};
 use crate::broker::Broker;
 use crate::deliver::{Hub, QueueLimits};
 use crate::exposed::Exposed;
-use crate::mapping;
 use crate::message::Position;
 use crate::net::{Listener, Security};
+use crate::nodes::{Nodes, apply_retained};
 use crate::retained::Retained;
 use crate::route::Routes;
 use crate::session::store::{self, RETAINED, SessionStore};
@@ -63,11 +63,27 @@ impl Server {
             upgrade_qos: config.upgrade_outgoing_qos,
         };
         let hub = Hub::new(door, routes, stats.clone(), limits);
-        let retained = load_retained(&hub, retained_partitions).await?;
+        let place = hub.door.nodes();
+        let retained = match &place {
+            None => load_retained(&hub, retained_partitions).await?,
+            Some(_) => Arc::new(Retained::default()),
+        };
         let exposed = Exposed::new(hub.clone(), retained.clone(), config.limits.max_retained);
         exposed.load().await?;
+        let store = SessionStore::new(hub.clone(), session_partitions);
+        let (nodes, news) = match place {
+            None => (None, None),
+            Some(place) => {
+                let (hub, store, retained) = (hub.clone(), store.clone(), retained.clone());
+                let started =
+                    Nodes::start(place, hub, store, retained, session_partitions, retained_partitions)
+                        .await?;
+                (Some(started.0), Some(started.1))
+            }
+        };
         let broker = Arc::new(Broker {
-            store: SessionStore::new(hub.clone(), session_partitions),
+            store,
+            nodes: nodes.clone(),
             hub: hub.clone(),
             retained,
             exposed: exposed.clone(),
@@ -79,14 +95,19 @@ impl Server {
             started,
             config,
         });
-        let sessions = store::load(&hub, session_partitions, limits).await?;
+        if let (Some(nodes), Some(news)) = (nodes, news) {
+            broker.resume_own(&nodes).await;
+            hub.spawn(broker.clone().follow_claims(nodes.clone(), news));
+            hub.spawn(broker.clone().look_after_the_dead(nodes));
+        } else {
+            broker.adopt(store::load(&hub, session_partitions, limits).await?);
+        }
         tracing::info!(
-            sessions = sessions.len(),
+            sessions = broker.registry.len(),
             retained = broker.retained.len(),
             milliseconds = started.elapsed().as_millis(),
             "MQTT state read from the log"
         );
-        broker.adopt(sessions);
 
         hub.spawn(hub.clone().watch_topics());
         hub.spawn(broker.clone().run_timers());
@@ -170,6 +191,20 @@ impl MqttHandle {
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(100));
         if tokio::time::timeout(left, self.broker.save_shares()).await.is_err() {
             tracing::warn!("stopping before the cursors of share groups are saved");
+        }
+        if let Some(nodes) = &self.broker.nodes
+            && !matches!(tokio::time::timeout(left, nodes.leave()).await, Ok(Ok(())))
+        {
+            tracing::warn!("stopping before the other nodes know of it");
+        }
+    }
+
+    /// Waits until another node has taken this one's place: it has nothing to serve any more, and has to be dropped. For
+    /// ever, where the log is not shared.
+    pub async fn lost(&self) {
+        match &self.broker.nodes {
+            Some(nodes) if nodes.lost().wait_for(|lost| *lost).await.is_ok() => {}
+            _ => std::future::pending().await,
         }
     }
 
@@ -267,20 +302,9 @@ async fn load_retained(hub: &Arc<Hub>, partitions: i32) -> Result<Arc<Retained>,
     for n in 0..partitions {
         let name = TopicPartition::new(RETAINED, n);
         let partition = hub.partitions.get(&name);
-        store::read_all(&*hub.door, &name, |mut record| {
-            let Some(topic) = record.key.as_ref().map(|k| bytes::Bytes::copy_from_slice(k)) else { return };
-            let offset = record.offset;
-            // Copies, so that a small message does not keep all that was read with it.
-            record.value = record.value.map(|v| bytes::Bytes::copy_from_slice(&v));
-            record.key = Some(topic.clone());
-            let at = Position { partition: partition.id, offset };
-            if std::str::from_utf8(&topic).is_ok_and(|t| !t.starts_with('$') && hub.routes.target(t).retained)
-            {
-                // Left over from before the route: now the Kafka topic says it.
-                return;
-            }
-            let message = mapping::retained_message_of(record, at).map(Arc::new);
-            retained.apply(topic, message, at);
+        store::read_all(&*hub.door, &name, |record| {
+            let at = Position { partition: partition.id, offset: record.offset };
+            apply_retained(hub, &retained, record, at);
         })
         .await?;
     }

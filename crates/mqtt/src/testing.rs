@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use client::door::{
-    Access, Ack, AclOperation, Chunk, Door, DoorError, NewTopic, Record, ResourceType, StartAt, StoredRecord,
-    Tail, TopicImage, TopicInfo, TopicPartition,
+    Access, Ack, AclOperation, Chunk, Door, DoorError, InPlace, NewTopic, Nodes, Record, ResourceType,
+    StartAt, StoredRecord, Tail, TopicImage, TopicInfo, TopicPartition,
 };
 use client::security::scram::{ScramMechanism, ScramSecret};
 use futures_util::FutureExt;
@@ -53,11 +53,18 @@ pub struct Store {
     topics: Mutex<BTreeMap<String, Vec<Partition>>>,
     image: watch::Sender<Arc<TopicImage>>,
     grown: watch::Sender<u64>,
+    /// Nodes by name: how often somebody began under it.
+    names: Mutex<HashMap<Arc<str>, u64>>,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { topics: Mutex::default(), image: watch::channel(Arc::default()).0, grown: watch::channel(0).0 }
+        Self {
+            topics: Mutex::default(),
+            image: watch::channel(Arc::default()).0,
+            grown: watch::channel(0).0,
+            names: Mutex::default(),
+        }
     }
 }
 
@@ -153,6 +160,64 @@ impl Store {
         drop(topics);
         self.grown.send_modify(|n| *n += 1);
         Ok(offsets)
+    }
+}
+
+/// A node's place at a [`Store`]: its atomic appends are refused as soon as another has taken it.
+#[derive(Clone, Debug)]
+struct MemoryNode {
+    store: Arc<Store>,
+    name: Arc<str>,
+    epoch: u64,
+    lost: watch::Sender<bool>,
+}
+
+impl MemoryNode {
+    fn new(store: Arc<Store>, name: &str) -> Self {
+        let name: Arc<str> = name.into();
+        let mut names = store.names.lock();
+        let epoch = names.entry(name.clone()).or_default();
+        *epoch += 1;
+        let epoch = *epoch;
+        drop(names);
+        Self { store, name, epoch, lost: watch::channel(false).0 }
+    }
+
+    fn append(&self, records: Vec<(TopicPartition, Record)>) -> Result<Vec<i64>, DoorError> {
+        let names = self.store.names.lock();
+        if names.get(&self.name) != Some(&self.epoch) {
+            self.lost.send_replace(true);
+            return Err(DoorError::Fenced(self.name.to_string()));
+        }
+        self.store.append(records, now_ms())
+    }
+}
+
+impl Nodes for MemoryNode {
+    fn name(&self) -> Arc<str> {
+        self.name.clone()
+    }
+
+    fn lost(&self) -> watch::Receiver<bool> {
+        self.lost.subscribe()
+    }
+
+    fn give_up(&self, _why: &str) {
+        self.lost.send_replace(true);
+    }
+
+    fn replace(&self, name: &str) -> BoxFuture<'static, Result<Arc<dyn InPlace>, DoorError>> {
+        let place = Arc::new(Self::new(self.store.clone(), name)) as Arc<dyn InPlace>;
+        std::future::ready(Ok(place)).boxed()
+    }
+}
+
+impl InPlace for MemoryNode {
+    fn append_atomic(
+        &self,
+        records: Vec<(TopicPartition, Record)>,
+    ) -> BoxFuture<'static, Result<Vec<i64>, DoorError>> {
+        std::future::ready(self.append(records)).boxed()
     }
 }
 
@@ -253,9 +318,16 @@ pub struct MemoryDoor {
     killed: watch::Sender<bool>,
     access: Option<Arc<MemoryAccess>>,
     groups: Arc<Mutex<BTreeMap<String, Offsets>>>,
+    node: Option<MemoryNode>,
 }
 
 impl MemoryDoor {
+    /// Opens a store that other nodes have open, too.
+    pub fn open_node(store: Arc<Store>, name: &str) -> Self {
+        let node = MemoryNode::new(store.clone(), name);
+        Self { node: Some(node), ..Self::open(store) }
+    }
+
     /// Opens a store.
     pub fn open(store: Arc<Store>) -> Self {
         let faults = Faults { appends_until_kill: AtomicI64::new(-1), ..Faults::default() };
@@ -265,6 +337,7 @@ impl MemoryDoor {
             killed: watch::channel(false).0,
             access: None,
             groups: Arc::default(),
+            node: None,
         }
     }
 
@@ -297,7 +370,13 @@ impl MemoryDoor {
     fn write(
         &self,
         records: Vec<(TopicPartition, Record)>,
+        atomic: bool,
     ) -> BoxFuture<'static, Result<Vec<i64>, DoorError>> {
+        let node = self.node.as_ref().filter(|_| atomic);
+        let append = |records| match node {
+            Some(node) => node.append(records),
+            None => self.store.append(records, now_ms()),
+        };
         let f = &self.faults;
         f.appends.fetch_add(1, Ordering::SeqCst);
         if *self.killed.borrow() {
@@ -321,14 +400,14 @@ impl MemoryDoor {
             && f.appends_until_kill.fetch_sub(1, Ordering::SeqCst) == 0
         {
             if f.write_the_killing_append.load(Ordering::SeqCst) {
-                let _ = self.store.append(records, now_ms());
+                let _ = append(records);
             }
             self.kill();
             return futures_util::future::pending().boxed();
         }
         let delay = f.append_delay_ms.load(Ordering::SeqCst);
         // Written at once, answered late: what a slow disk looks like to the caller.
-        let result = self.store.append(records, now_ms());
+        let result = append(records);
         let mut killed = self.killed.subscribe();
         async move {
             if delay > 0 {
@@ -354,6 +433,10 @@ impl Door for MemoryDoor {
         self.access.clone().map(|access| access as Arc<dyn Access>)
     }
 
+    fn nodes(&self) -> Option<Arc<dyn Nodes>> {
+        self.node.clone().map(|node| Arc::new(node) as Arc<dyn Nodes>)
+    }
+
     fn topics(&self) -> watch::Receiver<Arc<TopicImage>> {
         self.store.image.subscribe()
     }
@@ -372,7 +455,7 @@ impl Door for MemoryDoor {
         record: Record,
         _ack: Ack,
     ) -> BoxFuture<'static, Result<i64, DoorError>> {
-        let done = self.write(vec![(to.clone(), record)]);
+        let done = self.write(vec![(to.clone(), record)], false);
         async move { done.await.map(|o| o.first().copied().unwrap_or(-1)) }.boxed()
     }
 
@@ -380,7 +463,7 @@ impl Door for MemoryDoor {
         &self,
         records: Vec<(TopicPartition, Record)>,
     ) -> BoxFuture<'static, Result<Vec<i64>, DoorError>> {
-        self.write(records)
+        self.write(records, true)
     }
 
     fn read(

@@ -35,6 +35,7 @@ impl Broker {
         let lifetime = session.lifetime(self.config.limits.persistent_client_expiration);
         session.ends = lifetime.and_then(|l| now.checked_add(l));
         session.will_due = None;
+        session.taken_over = how == Ended::TakenOver;
         if how == Ended::Badly
             && let Some(will) = &session.will
         {
@@ -80,6 +81,9 @@ impl Broker {
         }
         if ends {
             self.end(session, None).await;
+            if let Some(nodes) = &self.nodes {
+                nodes.release(&seat.client_id).await;
+            }
             return;
         }
         let next = [session.will_due, session.ends].into_iter().flatten().min();
@@ -174,28 +178,11 @@ impl Broker {
     // Sessions are boxed wherever they go: they move through many futures.
     #[allow(clippy::vec_box)]
     pub(crate) fn adopt(self: &Arc<Self>, sessions: Vec<Box<Session>>) {
-        let now = Instant::now();
-        let wall = now_ms();
         let mut broken = Vec::new();
-        for mut session in sessions {
-            let was_connected = session.disconnected_ms.is_none();
-            let since = *session.disconnected_ms.get_or_insert(wall);
-            let waited = Duration::from_millis(u64::try_from(wall.saturating_sub(since)).unwrap_or(0));
-            let due = |after: Duration| now.checked_add(after.saturating_sub(waited));
-            let lifetime = session.lifetime(self.config.limits.persistent_client_expiration);
-            session.ends = lifetime.and_then(due);
-            session.will_due = session.will.as_ref().and_then(|will| due(will_delay(will.delay_s, lifetime)));
-            if !session.is_persistent() {
-                session.ends = session.will_due.max(session.ends);
-            }
-            if was_connected {
-                // The clock of its expiry must not start anew with every restart.
-                broken.push((session.client_id.clone(), self.store.base(&session)));
-            }
-            let next = [session.will_due, session.ends].into_iter().flatten().min();
-            self.timers.set(&session.client_id, next);
-            let seat = self.registry.seat(&session.client_id);
-            seat.session.lock().replace(session);
+        for session in sessions {
+            let client_id = session.client_id.clone();
+            // The clock of its expiry must not start anew with every restart.
+            broken.extend(self.take_in(session).map(|base| (client_id, base)));
         }
         let broker = self.clone();
         self.hub.spawn(async move {
@@ -209,6 +196,36 @@ impl Broker {
                 }
             }
         });
+    }
+
+    /// Puts a session that was read from the log on its seat; answers its own record when that has changed.
+    pub(crate) fn take_in(
+        self: &Arc<Self>,
+        mut session: Box<Session>,
+    ) -> Option<(Key, Option<bytes::Bytes>)> {
+        let was_connected = session.disconnected_ms.is_none();
+        session.disconnected_ms.get_or_insert_with(now_ms);
+        self.plan_end(&mut session);
+        if !session.is_persistent() {
+            session.ends = session.will_due.max(session.ends);
+        }
+        let base = was_connected.then(|| self.store.base(&session));
+        let next = [session.will_due, session.ends].into_iter().flatten().min();
+        self.timers.set(&session.client_id, next);
+        let seat = self.registry.seat(&session.client_id);
+        seat.session.lock().replace(session);
+        base
+    }
+
+    /// Works out when a session that was read from the log ends and its will is due, if it has no connection.
+    pub(crate) fn plan_end(&self, session: &mut Session) {
+        let Some(since) = session.disconnected_ms else { return };
+        let now = Instant::now();
+        let waited = Duration::from_millis(u64::try_from(now_ms().saturating_sub(since)).unwrap_or(0));
+        let due = |after: Duration| now.checked_add(after.saturating_sub(waited));
+        let lifetime = session.lifetime(self.config.limits.persistent_client_expiration);
+        session.ends = lifetime.and_then(due);
+        session.will_due = session.will.as_ref().and_then(|will| due(will_delay(will.delay_s, lifetime)));
     }
 }
 

@@ -124,6 +124,10 @@ struct ServeArgs {
     /// With --store kafka: file with properties of Kafka's clients (security.protocol=SASL_SSL …)
     #[arg(long, value_name = "FILE")]
     store_config: Option<String>,
+    /// With --store kafka: this node's name among those that share the cluster; one that restarts under the same name takes
+    /// up its clients' sessions at once [default: another one each time]
+    #[arg(long, value_name = "NAME")]
+    node_id: Option<String>,
     /// Any setting by Kafka's, Mosquitto's or our own name, may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -180,6 +184,7 @@ fn serve_command(args: ServeArgs) -> ExitCode {
             (sources::STORE, &args.store, "--store"),
             (sources::BOOTSTRAP, &args.bootstrap, "--bootstrap"),
             (sources::STORE_CONFIG, &args.store_config, "--store-config"),
+            (sources::NODE_ID, &args.node_id, "--node-id"),
         ] {
             if let Some(value) = value {
                 flag(key, value.clone(), name);

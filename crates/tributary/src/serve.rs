@@ -74,8 +74,8 @@ async fn serve(plan: Plan, again: &Again) -> Result<()> {
     outcome
 }
 
-/// Names this gateway to the cluster: one that starts later takes over, and what the former one still writes is refused.
-const TRANSACTIONAL_ID: &str = "tributary-mqtt";
+/// Names the gateway to the cluster; each of its nodes adds a name of its own.
+const SERVICE: &str = "tributary-mqtt";
 
 /// The log that everything stands on.
 enum Log {
@@ -93,9 +93,11 @@ impl Log {
                     .with_context(|| format!("cannot start on data directory {}", data_dir.display()))?;
                 Ok(Self::Embedded { broker, data_dir })
             }
-            Store::Kafka(properties) => {
+            Store::Kafka { properties, node_id } => {
                 let bootstrap = properties.get("bootstrap.servers").cloned().unwrap_or_default();
-                let door = RemoteDoor::open(&properties, TRANSACTIONAL_ID)
+                let node_id = node_id.map_or_else(random_name, Ok)?;
+                tracing::info!(node = %node_id, "one of the nodes of the cluster at {bootstrap}");
+                let door = RemoteDoor::open(&properties, SERVICE, &node_id)
                     .await
                     .with_context(|| format!("cannot use the Kafka cluster at {bootstrap}"))?;
                 Ok(Self::Kafka { door, bootstrap })
@@ -126,6 +128,13 @@ impl Log {
             Self::Kafka { bootstrap, .. } => (format!("store kafka {bootstrap}\n"), Some(bootstrap.clone())),
         }
     }
+}
+
+/// A name that no other node has.
+fn random_name() -> Result<String> {
+    let mut random = [0u8; 8];
+    getrandom::fill(&mut random).map_err(|e| anyhow::anyhow!("no randomness: {e}"))?;
+    Ok(random.iter().map(|b| format!("{b:02x}")).collect())
 }
 
 /// Runs what stands on the log's door until `stop`; ended from the devices inwards, so that what MQTT still has
@@ -163,9 +172,17 @@ async fn serve_on(
                 reload(mqtt.as_ref(), again).await;
             }
         };
+        let lost = async {
+            match &mqtt {
+                Some(mqtt) => mqtt.lost().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = stop => {}
             () = reload => {}
+            // Its sessions are others' now: there is nothing to be stopped cleanly.
+            () = lost => anyhow::bail!("another node has taken this one's place in the cluster"),
         }
     }
     if let Some(console) = console {

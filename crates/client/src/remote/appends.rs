@@ -10,8 +10,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, OptionFuture};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use kafka_codec::ErrorCode;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{errors, knows};
 use crate::cluster::Cluster;
@@ -238,19 +237,20 @@ async fn gone(cluster: &Cluster, to: &TopicPartition) {
 
 /// The producer of atomic appends.
 pub(super) struct Transactions {
-    config: ProducerConfig,
-    /// `None` after a failure that only a new producer can get over.
-    producer: Option<Producer>,
-    /// Another node has taken this one's place.
-    fenced: Option<Error>,
+    producer: Producer,
+    /// Why it can go on no more: mostly, another node has taken this one's place. A new producer would take it back, and
+    /// what was promised to the other would not hold.
+    lost: Option<Error>,
+    tell: watch::Sender<bool>,
 }
 
 impl Transactions {
-    /// Fences whoever used the transactional id before, and ends what it left open.
-    pub(super) async fn begin(config: ProducerConfig) -> Result<Self> {
-        let producer = Producer::new(config.clone())?;
+    /// Fences whoever used the transactional id before, and ends what it left open. `tell` hears when the same is done
+    /// to this one.
+    pub(super) async fn begin(config: ProducerConfig, tell: watch::Sender<bool>) -> Result<Self> {
+        let producer = Producer::new(config)?;
         producer.init_transactions().await?;
-        Ok(Self { config, producer: Some(producer), fenced: None })
+        Ok(Self { producer, lost: None, tell })
     }
 
     /// All of them in one transaction; when it fails, each in one of its own, so that what cannot be written does not
@@ -280,53 +280,53 @@ impl Transactions {
         self
     }
 
-    async fn commit(&mut self, records: Vec<(TopicPartition, Record)>) -> Result<Vec<i64>, DoorError> {
+    /// One transaction.
+    pub(super) async fn commit(
+        &mut self,
+        records: Vec<(TopicPartition, Record)>,
+    ) -> Result<Vec<i64>, DoorError> {
+        if let Some(error) = &self.lost {
+            return Err(DoorError::Fenced(error.to_string()));
+        }
         let topic = records.first().map(|(to, _)| Arc::clone(&to.topic)).unwrap_or_default();
         match self.try_commit(records).await {
             Ok(offsets) => Ok(offsets),
             Err(error) => {
                 tracing::warn!(%error, "a transaction failed");
-                Err(errors::of_topic(&error, &topic))
+                match &self.lost {
+                    Some(lost) => Err(DoorError::Fenced(lost.to_string())),
+                    None => Err(errors::of_topic(&error, &topic)),
+                }
             }
         }
     }
 
     async fn try_commit(&mut self, records: Vec<(TopicPartition, Record)>) -> Result<Vec<i64>> {
-        if let Some(error) = &self.fenced {
-            return Err(error.clone());
+        let begun = self.producer.begin_transaction();
+        if let Err(error) = begun {
+            self.lose(&error);
+            return Err(error);
         }
-        let producer = match &self.producer {
-            Some(producer) => producer.clone(),
-            None => {
-                let producer = Producer::new(self.config.clone())?;
-                producer.init_transactions().await?;
-                self.producer.insert(producer).clone()
-            }
-        };
-        producer.begin_transaction()?;
-        let written = write(&producer, records).await;
-        match written {
-            Ok(deliveries) => self.end(&producer, deliveries).await,
+        match write(&self.producer, records).await {
+            Ok(deliveries) => self.end(deliveries).await,
             Err(error) => {
-                self.note(&error);
-                self.give_up(&producer).await;
+                self.give_up().await;
                 Err(error)
             }
         }
     }
 
     /// Commits, and asks again until the outcome is known: an answer must not be a guess.
-    async fn end(&mut self, producer: &Producer, deliveries: Vec<Delivery>) -> Result<Vec<i64>> {
+    async fn end(&mut self, deliveries: Vec<Delivery>) -> Result<Vec<i64>> {
         loop {
-            match producer.commit_transaction().await {
+            match self.producer.commit_transaction().await {
                 Ok(()) => break,
                 Err(error @ (Error::Timeout(_) | Error::Connection { .. })) => {
                     tracing::warn!(%error, "the outcome of a transaction is not known yet, asking again");
                     tokio::time::sleep(OUTCOME_BACKOFF).await;
                 }
                 Err(error) => {
-                    self.give_up(producer).await;
-                    self.note(&error);
+                    self.give_up().await;
                     return Err(error);
                 }
             }
@@ -338,19 +338,27 @@ impl Transactions {
         Ok(offsets)
     }
 
-    /// Aborts; a producer that cannot even do that is replaced.
-    async fn give_up(&mut self, producer: &Producer) {
-        if let Err(error) = producer.abort_transaction().await {
-            tracing::warn!(%error, "a transaction could not be aborted");
-            self.note(&error);
-            self.producer = None;
+    /// Aborts, and asks again until that is done. A producer that cannot is at its end.
+    async fn give_up(&mut self) {
+        loop {
+            match self.producer.abort_transaction().await {
+                Ok(()) => return,
+                Err(error @ (Error::Timeout(_) | Error::Connection { .. })) => {
+                    tracing::warn!(%error, "a transaction is not aborted yet, asking again");
+                    tokio::time::sleep(OUTCOME_BACKOFF).await;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a transaction could not be aborted");
+                    self.lose(&error);
+                    return;
+                }
+            }
         }
     }
 
-    fn note(&mut self, error: &Error) {
-        if error.code() == Some(ErrorCode::ProducerFenced) {
-            self.fenced = Some(error.clone());
-        }
+    fn lose(&mut self, error: &Error) {
+        self.lost = Some(error.clone());
+        self.tell.send_replace(true);
     }
 }
 

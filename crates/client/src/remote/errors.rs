@@ -37,6 +37,7 @@ fn of_code(code: ErrorCode, topic: &str, text: String) -> DoorError {
         | E::InvalidRecord
         | E::InvalidTimestamp
         | E::OffsetOutOfRange => DoorError::Invalid(text),
+        E::ProducerFenced | E::InvalidProducerEpoch | E::InvalidProducerIdMapping => DoorError::Fenced(text),
         E::NotEnoughReplicas | E::NotEnoughReplicasAfterAppend => DoorError::Unavailable(text),
         code if code.is_retriable() => DoorError::Unavailable(text),
         _ => DoorError::Storage(text),

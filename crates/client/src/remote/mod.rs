@@ -3,11 +3,13 @@
 //! - Appends go through one idempotent producer with `acks=all`; whatever [`Ack`] was asked for, they are answered
 //!   when every in-sync replica has them.
 //! - Atomic appends are transactions. Those that come while one is under way share the next one (`appends`).
+//! - Several nodes may have a door of one cluster, each with a transactional id of its own (`nodes`).
 //! - Reads are `read_committed`. Tails share long polls, one connection for each (`reads`).
 //! - Topics are looked up every two seconds.
 
 mod appends;
 mod errors;
+mod nodes;
 mod reads;
 
 use std::sync::Arc;
@@ -22,11 +24,13 @@ use crate::admin::{Admin, CreateTopicsOptions, NewTopic as KafkaTopic};
 use crate::cluster::{Cluster, Interest};
 use crate::config::{AdminConfig, ConsumerConfig, ProducerConfig, Properties};
 use crate::door::{
-    Ack, Chunk, Door, DoorError, NewTopic, Record, StartAt, Tail, TopicImage, TopicInfo, TopicPartition,
+    Ack, Chunk, Door, DoorError, NewTopic, Nodes, Record, StartAt, Tail, TopicImage, TopicInfo,
+    TopicPartition,
 };
 use crate::error::{Error, Result};
 use crate::metadata::Metadata;
-use appends::{Appending, Command, Transactions};
+use appends::{Appending, Command};
+use nodes::ClusterNodes;
 use reads::{Reads, RemoteTail};
 
 /// Room for records that wait for the cluster.
@@ -45,22 +49,17 @@ pub struct RemoteDoor {
     topics: watch::Sender<Arc<TopicImage>>,
     appends: mpsc::UnboundedSender<Command>,
     reads: Reads,
+    nodes: Arc<ClusterNodes>,
 }
 
 impl RemoteDoor {
-    /// Connects with a client's properties (`bootstrap.servers`, `security.protocol` …). `transactional_id` names
-    /// this node to the cluster: whoever opens a door with the same one later fences this one's atomic appends.
+    /// Connects with a client's properties (`bootstrap.servers`, `security.protocol` …). `service` and `node` name this
+    /// node to the cluster, as the transactional id `service-node`: whoever opens a door with the same later fences this
+    /// one's atomic appends.
     ///
     /// # Errors
     /// Bad properties, no broker that answers, or one that has no transactions of version 2.
-    pub async fn open(properties: &Properties, transactional_id: &str) -> Result<Arc<Self>> {
-        let with = |more: &[(&str, &str)]| {
-            let mut all = properties.clone();
-            for (name, value) in more {
-                all.insert((*name).to_owned(), (*value).to_owned());
-            }
-            all
-        };
+    pub async fn open(properties: &Properties, service: &str, node: &str) -> Result<Arc<Self>> {
         let lazily = |defaults: &[(&str, &str)]| {
             let mut all = properties.clone();
             for (name, value) in defaults {
@@ -69,15 +68,17 @@ impl RemoteDoor {
             all
         };
         let admin = Admin::new(AdminConfig::from_properties(properties.clone())?)?;
-        let mut consumer = ConsumerConfig::from_properties(with(&[("isolation.level", "read_committed")]))?;
+        let mut reading = properties.clone();
+        reading.insert("isolation.level".to_owned(), "read_committed".to_owned());
+        let mut consumer = ConsumerConfig::from_properties(reading)?;
         consumer.client.metadata_max_age = TOPICS_AGE;
         // More than what stands on the door has under way at a time: one topic that takes nothing shall not block others.
         let memory = PRODUCER_BYTES.to_string();
         let mut producer =
             ProducerConfig::from_properties(lazily(&[("linger.ms", "0"), ("buffer.memory", &memory)]))?;
         producer.acks = crate::config::Acks::All;
-        let transactional = with(&[("transactional.id", transactional_id), ("linger.ms", "0")]);
-        let transactions = Transactions::begin(ProducerConfig::from_properties(transactional)?).await?;
+        let nodes = ClusterNodes::new(properties.clone(), service, node);
+        let transactions = nodes.begin_own().await?;
         let cluster = Cluster::new(consumer.client.clone(), false);
         cluster.set_interest(Interest::All);
         cluster.keep_fresh();
@@ -106,7 +107,7 @@ impl RemoteDoor {
         let producer = crate::Producer::new(producer)?;
         tokio::spawn(Appending::new(producer, transactions, Arc::clone(&cluster)).run(commands));
         let reads = Reads::start(Arc::clone(&cluster), Arc::new(consumer));
-        let door = Arc::new(Self { admin, cluster, topics, appends, reads });
+        let door = Arc::new(Self { admin, cluster, topics, appends, reads, nodes });
         tokio::spawn(announce_topics(Arc::downgrade(&door), view));
         Ok(door)
     }
@@ -162,6 +163,10 @@ fn image(metadata: &Metadata) -> TopicImage {
 }
 
 impl Door for RemoteDoor {
+    fn nodes(&self) -> Option<Arc<dyn Nodes>> {
+        Some(Arc::clone(&self.nodes) as Arc<dyn Nodes>)
+    }
+
     fn topics(&self) -> watch::Receiver<Arc<TopicImage>> {
         self.topics.subscribe()
     }

@@ -148,7 +148,9 @@ impl Hub {
     }
 
     async fn learn_ends(&self, of: impl Iterator<Item = &Arc<Partition>>) -> Result<(), DoorError> {
-        for result in futures_util::future::join_all(of.map(|p| p.learn_end(&*self.door))).await {
+        // Where others append, too, the end that is known is not the end.
+        let anew = self.door.nodes().is_some();
+        for result in futures_util::future::join_all(of.map(|p| p.learn_end(&*self.door, anew))).await {
             match result {
                 // Deleted in this moment: nothing to start from.
                 Ok(()) | Err(DoorError::UnknownTopic(_)) => {}

@@ -36,16 +36,17 @@ pub(super) struct TailSlot {
 }
 
 impl Partition {
-    /// Asks for the end of the log, once. Must come before [`Partition::end`].
-    pub(crate) async fn learn_end(&self, door: &dyn Door) -> Result<(), DoorError> {
-        self.known
-            .get_or_try_init(|| async {
-                let end = door.offset_at(&self.name, StartAt::Latest).await?;
-                self.note_end(end);
-                Ok(())
-            })
-            .await
-            .copied()
+    /// Asks for the end of the log, once or `anew`. Must come before [`Partition::end`].
+    pub(crate) async fn learn_end(&self, door: &dyn Door, anew: bool) -> Result<(), DoorError> {
+        let ask = || async {
+            let end = door.offset_at(&self.name, StartAt::Latest).await?;
+            self.note_end(end);
+            Ok(())
+        };
+        if anew && self.known.initialized() {
+            return ask().await;
+        }
+        self.known.get_or_try_init(ask).await.copied()
     }
 
     /// One past the last record that was acknowledged or seen by now.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::door::DoorError;
+use client::door::{DoorError, StartAt};
 
 use super::consumer::{Consumer, Wake};
 use super::hub::Hub;
@@ -17,6 +17,8 @@ use crate::subscriptions::{Subscription, Trie};
 const READ_BYTES: usize = 64 << 10;
 /// Pause after a failure of the log.
 const RETRY: Duration = Duration::from_millis(200);
+/// Between two looks at an end that others have not settled yet.
+const UNSETTLED: Duration = Duration::from_millis(10);
 
 /// Runs until every partition of the consumer is live, or its connection is over.
 pub(super) async fn run(hub: Arc<Hub>, consumer: Arc<Consumer>, epoch: u64) {
@@ -71,6 +73,11 @@ async fn step(
     next: i64,
 ) -> Result<Option<()>, DoorError> {
     let chunk = hub.door.read(&partition.name, next, READ_BYTES).await?;
+    if next > chunk.end_offset && next <= hub.door.offset_at(&partition.name, StartAt::Latest).await? {
+        // What others append there is not decided yet.
+        tokio::time::sleep(UNSETTLED).await;
+        return Ok(Some(()));
+    }
     if next > chunk.end_offset {
         // The log ends before the cursor: the topic was deleted and made anew.
         tracing::warn!(partition = %partition.name, next, end = chunk.end_offset,
@@ -102,6 +109,9 @@ async fn step(
             }
             break;
         }
+    }
+    if chunk.next_offset == next {
+        tokio::time::sleep(UNSETTLED).await;
     }
     hub.count_dropped(consumer);
     Ok(consumer.pump_to(epoch, partition.id, chunk.next_offset))

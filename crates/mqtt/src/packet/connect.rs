@@ -19,7 +19,7 @@ use crate::session::store;
 use crate::session::{Live, NEVER, Seat, Session, Will};
 
 /// How long a new connection waits for the old one to let go of the session.
-const TAKEOVER_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const TAKEOVER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A client that may come in.
 pub(crate) struct Entered {
@@ -177,21 +177,40 @@ pub(crate) async fn enter(
         }
     }
     broker.timers.set(&seat.client_id, None);
-    let old = seat.session.lock().take();
+    let mut old = seat.session.lock().take();
+    if let Some(nodes) = broker.nodes.as_ref().filter(|nodes| !nodes.has(&seat.client_id)) {
+        match broker.acquire(nodes, &seat).await {
+            Ok(found) => old = found,
+            Err(refused) => {
+                drop(state);
+                broker.registry.remove_if_empty(&seat);
+                return Err(refused);
+            }
+        }
+    }
     let result = take_session(broker, &seat, old, packet.clean_start, asked_expiry_granted, will).await;
     let (mut session, session_present) = match result {
         Ok(taken) => taken,
         Err(refused) => {
+            let is_empty = seat.session.lock().is_none();
+            if let Some(nodes) = broker.nodes.as_ref().filter(|_| is_empty) {
+                nodes.release(&seat.client_id).await;
+            }
             drop(state);
             broker.registry.remove_if_empty(&seat);
             return Err(refused);
         }
     };
+    session.taken_over = false;
     session.login = Some(login.clone());
     let (kick, kicked) = oneshot::channel();
     let (ended, has_ended) = watch::channel(false);
     state.live = Some(Live { kick, ended: has_ended, login: login.clone() });
     drop(state);
+    if let Some(nodes) = &broker.nodes {
+        // Somebody else may have begun to wait for it since.
+        broker.look_at(nodes, &seat.client_id);
+    }
 
     let keep_alive = match limits.max_keepalive {
         0 => packet.keep_alive,

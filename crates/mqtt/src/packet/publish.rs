@@ -190,8 +190,10 @@ impl Connection {
             self.later_refused(p.packet_id, p.qos, ReasonCode::QuotaExceeded, why);
             return Ok(());
         }
+        // Who subscribes at another node is not known here.
         let matched = !self.version.is_v5()
             || p.qos != QoS::AtLeastOnce
+            || self.broker.nodes.is_some()
             || std::str::from_utf8(&publication.topic)
                 .is_ok_and(|t| self.broker.hub.subscriptions.any_match(t));
         let with = self.inbound_state(p.packet_id, p.qos);

@@ -20,6 +20,9 @@ impl Connection {
         self.finish_steps().await?;
         self.broker.retained.settle().await;
         self.broker.exposed.settle().await;
+        if let Some(nodes) = &self.broker.nodes {
+            nodes.settle_retained().await;
+        }
         let id = s.properties.subscription_identifier;
         let start = s.properties.user_properties.iter().rev().find(|u| u.name == replay::START);
         let start = start.map(|u| u.value.as_str());

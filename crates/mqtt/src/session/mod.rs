@@ -61,6 +61,8 @@ pub(crate) struct Session {
     /// When the will is to be published, and when the session ends, by the clock that only goes forward.
     pub(crate) will_due: Option<Instant>,
     pub(crate) ends: Option<Instant>,
+    /// Another connection took it over, and decides about its will.
+    pub(crate) taken_over: bool,
     /// Counts connections.
     pub(crate) connections: u64,
     /// How far QoS 2 messages were handed out, per partition, since the last checkpoint.
@@ -87,6 +89,7 @@ impl Session {
             disconnected_ms: None,
             will_due: None,
             ends: None,
+            taken_over: false,
             connections: 0,
             qos2_floors: HashMap::new(),
             slots_written: HashSet::new(),

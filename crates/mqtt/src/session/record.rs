@@ -3,8 +3,8 @@
 //! All records of a client id are in one partition, so the log keeps their order. Keys: the client id for the
 //! session itself; the client id, a zero byte and `c` for its checkpoint; … `i` and two bytes for a packet
 //! identifier of an inbound QoS 2 publish; … `o` and two bytes for a slot of an outbound one; a shared filter, a zero
-//! byte and `g` for the cursors of a share group. (A client id
-//! holds no zero byte.) Values begin with a version and the session's generation: parts of another generation
+//! byte and `g` for the cursors of a share group; … `q` and a node's name for that node's claim to the session, where
+//! several nodes share the log. (A client id holds no zero byte.) Values begin with a version and the session's generation: parts of another generation
 //! than the session's are leftovers. Integers are big-endian, strings and byte strings have a length before them.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -102,6 +102,8 @@ pub(crate) enum Key {
     Slot(u16),
     /// The checkpoint of a share group; the key's client id is the shared filter.
     Group,
+    /// A node's claim to the session.
+    Claim(Bytes),
 }
 
 impl Key {
@@ -113,6 +115,10 @@ impl Key {
             Self::Base => {}
             Self::Checkpoint => key.put_slice(b"\0c"),
             Self::Group => key.put_slice(b"\0g"),
+            Self::Claim(node) => {
+                key.put_slice(b"\0q");
+                key.put_slice(node);
+            }
             Self::Inbound(n) => {
                 key.put_slice(b"\0i");
                 key.put_u16(*n);
@@ -131,6 +137,7 @@ impl Key {
         let part = match key.get(zero + 1..)? {
             b"c" => Self::Checkpoint,
             b"g" => Self::Group,
+            [b'q', _, ..] => Self::Claim(key.slice(zero + 2..)),
             [b'i', high, low] => Self::Inbound(u16::from_be_bytes([*high, *low])),
             [b'o', high, low] => Self::Slot(u16::from_be_bytes([*high, *low])),
             _ => return None,
@@ -142,6 +149,19 @@ impl Key {
 /// Writes a packet identifier's record.
 pub(crate) fn encode_inbound(generation: u64) -> Bytes {
     head(generation).freeze()
+}
+
+/// Writes a claim; `urgent`: a client waits for the session.
+pub(crate) fn encode_claim(urgent: bool) -> Bytes {
+    Bytes::copy_from_slice(&[VERSION, u8::from(urgent)])
+}
+
+/// Reads a claim.
+pub(crate) fn decode_claim(value: &Bytes) -> Option<bool> {
+    match value.get(..)? {
+        [VERSION, urgent @ (0 | 1)] => Some(*urgent == 1),
+        _ => None,
+    }
 }
 
 /// Reads the generation that any record begins with.

@@ -24,6 +24,9 @@ pub(crate) const SESSIONS: &str = "__mqtt_sessions";
 /// Compacted topic of retained messages.
 pub(crate) const RETAINED: &str = "__mqtt_retained";
 
+/// Compacted topic of the nodes that share a log.
+pub(crate) const NODES: &str = "__mqtt_nodes";
+
 /// What a write to the log answers with.
 pub(crate) type Written = BoxFuture<'static, Result<(), DoorError>>;
 
@@ -33,6 +36,8 @@ pub(crate) struct SessionStore {
     hub: Arc<Hub>,
     topic: Arc<str>,
     partitions: i32,
+    /// Several nodes share the log: whatever is written of a session is written under this node's name.
+    named: bool,
 }
 
 impl std::fmt::Debug for SessionStore {
@@ -46,7 +51,8 @@ pub(crate) type Parts = Vec<(Key, Option<Bytes>)>;
 
 impl SessionStore {
     pub(crate) fn new(hub: Arc<Hub>, partitions: i32) -> Self {
-        Self { hub, topic: SESSIONS.into(), partitions }
+        let named = hub.door.nodes().is_some();
+        Self { hub, topic: SESSIONS.into(), partitions, named }
     }
 
     /// The records of these parts, to be appended together with others.
@@ -65,6 +71,7 @@ impl SessionStore {
     pub(crate) fn write(&self, client_id: &Bytes, parts: Parts) -> Written {
         let mut records = self.records(client_id, parts);
         if records.len() == 1
+            && !self.named
             && let Some((to, record)) = records.pop()
         {
             let done = self.hub.door.append(&to, record, Ack::All);
@@ -267,8 +274,9 @@ pub(crate) async fn read_all(
     Ok(())
 }
 
-#[derive(Default)]
-struct Loaded {
+/// The parts of a client's session, as read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Loaded {
     base: Option<Base>,
     checkpoint: Option<Checkpoint>,
     inbound: HashMap<u16, u64>,
@@ -277,8 +285,25 @@ struct Loaded {
 }
 
 impl Loaded {
-    fn apply(&mut self, key: Key, value: Option<&Bytes>) -> Option<()> {
+    /// Whether there is a session.
+    pub(crate) fn has_session(&self) -> bool {
+        self.base.is_some()
+    }
+
+    /// Whether there is nothing at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.base.is_none()
+            && self.checkpoint.is_none()
+            && self.group.is_none()
+            && self.inbound.is_empty()
+            && self.slots.is_empty()
+    }
+
+    /// Takes over a record; `None` when it cannot be understood.
+    pub(crate) fn apply(&mut self, key: Key, value: Option<&Bytes>) -> Option<()> {
         match (key, value) {
+            // Of nodes that shared the log.
+            (Key::Claim(_), _) => {}
             (Key::Base, None) => self.base = None,
             (Key::Base, Some(v)) => self.base = Some(Base::decode(v)?),
             (Key::Checkpoint, None) => self.checkpoint = None,
@@ -356,7 +381,13 @@ fn partition_at(hub: &Hub, place: &Place) -> Option<Arc<Partition>> {
     Some(hub.partitions.get(&TopicPartition::new(topic, place.partition)))
 }
 
-fn restore(hub: &Arc<Hub>, limits: QueueLimits, client_id: Bytes, loaded: Loaded) -> Option<Box<Session>> {
+/// Makes a session of its parts.
+pub(crate) fn restore(
+    hub: &Arc<Hub>,
+    limits: QueueLimits,
+    client_id: Bytes,
+    loaded: Loaded,
+) -> Option<Box<Session>> {
     let base = loaded.base?;
     let generation = base.generation;
     let consumer = Consumer::new(client_id.clone(), limits);

@@ -46,6 +46,13 @@ impl Broker {
         Self::on(config, MemoryDoor::open(store)).await
     }
 
+    /// One of several on the same store.
+    pub async fn node(store: &Arc<Store>, name: &str) -> Self {
+        let mut config = config();
+        config.listeners.push(ListenerConfig::new(([127, 0, 0, 1], 0).into()));
+        Self::on(config, MemoryDoor::open_node(store.clone(), name)).await
+    }
+
     /// On a door, `config` having listeners.
     pub async fn on(config: MqttConfig, door: MemoryDoor) -> Self {
         let handle = Server::start(config, Arc::new(door.clone())).await.unwrap();
@@ -181,6 +188,11 @@ impl Client {
 
     pub async fn expect(&mut self, expected: &str) {
         assert_eq!(self.text().await, expected);
+    }
+
+    /// Waits for the broker to close the connection.
+    pub async fn until_closed(&mut self) {
+        while self.next().await.is_some() {}
     }
 
     /// What comes before the answer to a PINGREQ sent now.

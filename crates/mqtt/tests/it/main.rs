@@ -18,6 +18,7 @@ mod c09_auth;
 mod c10_listener;
 mod c12_statements;
 mod faults;
+mod nodes;
 mod restart;
 mod share;
 mod slow;

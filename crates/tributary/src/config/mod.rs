@@ -43,8 +43,13 @@ pub struct Plan {
 pub enum Store {
     /// In this process: the log and the Kafka server (with no listeners where Kafka is off).
     Embedded(Box<BrokerConfig>),
-    /// In a Kafka cluster, reached with these client properties.
-    Kafka(client::config::Properties),
+    /// In a Kafka cluster.
+    Kafka {
+        /// How it is reached.
+        properties: client::config::Properties,
+        /// This node's name among those that share the cluster; `None` = one that is made up.
+        node_id: Option<String>,
+    },
 }
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -52,6 +57,8 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const CONSOLE_PORT: u16 = 8080;
 /// Port of MQTT when none is given.
 const MQTT_PORT: u16 = 1883;
+/// Longest name of a node.
+const NODE_ID_MAX: usize = 64;
 /// Port of Kafka when none is given.
 const KAFKA_PORT: u16 = 9092;
 
@@ -331,7 +338,7 @@ pub fn for_serve(settings: Vec<Setting>, problems: Vec<String>) -> Result<Plan, 
         Some("kafka") => return for_cluster(draft),
         Some(other) => draft.problem(sources::STORE, format!("{other}: expected embedded or kafka")),
     }
-    for key in [sources::BOOTSTRAP, sources::STORE_CONFIG] {
+    for key in [sources::BOOTSTRAP, sources::STORE_CONFIG, sources::NODE_ID] {
         if draft.own(key).is_some() {
             draft.problem(key, "means something only with store=kafka");
         }
@@ -396,8 +403,16 @@ fn for_cluster(mut draft: Draft) -> Result<Plan, Vec<String>> {
     if mqtt.is_none() && draft.problems.is_empty() {
         draft.problem(sources::MQTT, "off: with store=kafka there is nothing else to serve");
     }
+    let node_id = draft.own(sources::NODE_ID).map(|s| s.value.clone());
+    let is_name = |id: &String| {
+        (1..=NODE_ID_MAX).contains(&id.len())
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    };
+    if node_id.as_ref().is_some_and(|id| !is_name(id)) {
+        draft.problem(sources::NODE_ID, format!("expected 1 to {NODE_ID_MAX} letters, digits, dots, dashes"));
+    }
     let console = draft.console("127.0.0.1:8080");
-    draft.finish(Some(Store::Kafka(properties)), mqtt, console)
+    draft.finish(Some(Store::Kafka { properties, node_id }), mqtt, console)
 }
 
 /// The plan of `kafka-server-start FILE`: Kafka's listeners, and MQTT and console only where a key of ours names them.

@@ -67,6 +67,8 @@ pub const STORE: &str = "store";
 pub const BOOTSTRAP: &str = "bootstrap";
 /// With `store=kafka`, a file with properties of Kafka's clients (security).
 pub const STORE_CONFIG: &str = "store-config";
+/// With `store=kafka`, this node's name among those that share the cluster.
+pub const NODE_ID: &str = "node-id";
 /// All of them.
 pub const OWN: &[&str] = &[
     DATA,
@@ -82,6 +84,7 @@ pub const OWN: &[&str] = &[
     STORE,
     BOOTSTRAP,
     STORE_CONFIG,
+    NODE_ID,
 ];
 
 /// `key=value` from `--set` or `--override`.
@@ -154,6 +157,8 @@ struct TomlFile {
     bootstrap: Option<toml::Spanned<toml::Value>>,
     #[serde(rename = "store-config")]
     store_config: Option<toml::Spanned<toml::Value>>,
+    #[serde(rename = "node-id")]
+    node_id: Option<toml::Spanned<toml::Value>>,
     #[serde(default)]
     settings: BTreeMap<String, toml::Spanned<toml::Value>>,
 }
@@ -183,6 +188,7 @@ pub fn from_toml_file(path: &Path) -> Result<Vec<Setting>, Vec<String>> {
         (STORE, file.store),
         (BOOTSTRAP, file.bootstrap),
         (STORE_CONFIG, file.store_config),
+        (NODE_ID, file.node_id),
     ];
     let own = own.into_iter().filter_map(|(key, value)| Some((key.to_string(), value?)));
     let mut settings = Vec::new();

@@ -3,7 +3,7 @@ use super::*;
 fn broker(plan: &Plan) -> &BrokerConfig {
     match &plan.store {
         Store::Embedded(broker) => broker,
-        Store::Kafka(_) => panic!("the log is here"),
+        Store::Kafka { .. } => panic!("the log is here"),
     }
 }
 
@@ -196,10 +196,11 @@ fn a_cluster_as_the_store_takes_properties_of_kafka_clients() {
         ("store", "kafka"),
         ("bootstrap", "one:9092,two:9092"),
         ("security.protocol", "SSL"),
+        ("node-id", "a.b-1"),
         ("no.such.property", "1"),
     ])
     .expect("a plan");
-    let Store::Kafka(properties) = &plan.store else { panic!("the log is in the cluster") };
+    let Store::Kafka { properties, node_id } = &plan.store else { panic!("the log is in the cluster") };
     assert_eq!(properties.get("bootstrap.servers").map(String::as_str), Some("one:9092,two:9092"));
     assert_eq!(properties.get("security.protocol").map(String::as_str), Some("SSL"));
     assert_eq!(plan.notes, ["--set: no.such.property: not a property of Kafka's clients, not used"]);
@@ -211,6 +212,7 @@ fn a_cluster_as_the_store_takes_properties_of_kafka_clients() {
     let named = [cluster[0], cluster[1], ("mqtt.dead.letter", "lost")];
     assert_eq!(letters(&named), mqtt::DeadLetters::To("lost".into()));
     assert_eq!(letters(&[cluster[0], cluster[1], ("mqtt.dead.letter", "none")]), mqtt::DeadLetters::Off);
+    assert_eq!(node_id.as_deref(), Some("a.b-1"));
 }
 
 #[test]
@@ -225,5 +227,9 @@ fn what_contradicts_a_store_is_refused_by_name() {
         ]
     );
     assert_eq!(refused(&[("bootstrap", "h:1")]), ["--set: bootstrap: means something only with store=kafka"]);
+    assert_eq!(
+        refused(&[("store", "kafka"), ("bootstrap", "h:1"), ("node-id", "a b")]),
+        ["--set: node-id: expected 1 to 64 letters, digits, dots, dashes"]
+    );
     assert_eq!(refused(&[("store", "disk")]), ["--set: store: disk: expected embedded or kafka"]);
 }
