@@ -226,9 +226,6 @@ pub trait Nodes: Send + Sync + 'static {
     /// Becomes true when another has taken this node's place.
     fn lost(&self) -> watch::Receiver<bool>;
 
-    /// This node learned that another has taken its place.
-    fn give_up(&self, why: &str);
-
     /// Takes the place of the node `name`: what that has under way is in the log or never will be when this returns, and
     /// what it appends atomically from now on is refused. The empty name stands for whoever was there before nodes had
     /// names.

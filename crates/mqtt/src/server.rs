@@ -96,6 +96,9 @@ impl Server {
             config,
         });
         if let (Some(nodes), Some(news)) = (nodes, news) {
+            let (group_news, of_groups) = tokio::sync::mpsc::unbounded_channel();
+            hub.leave_groups_to(group_news);
+            hub.spawn(broker.clone().follow_groups(nodes.clone(), of_groups));
             broker.resume_own(&nodes).await;
             hub.spawn(broker.clone().follow_claims(nodes.clone(), news));
             hub.spawn(broker.clone().look_after_the_dead(nodes));

@@ -48,7 +48,11 @@ impl Broker {
 
     /// Writes the cursors of all share groups that outlive a stop.
     pub(crate) async fn save_shares(&self) {
-        for group in self.hub.shares().iter().filter(|g| g.is_persistent()) {
+        if let Some(nodes) = &self.nodes {
+            nodes.until_groups_are_left().await;
+        }
+        let left = |g: &&Arc<ShareGroup>| g.is_persistent() && (g.replays || self.nodes.is_none());
+        for group in self.hub.shares().iter().filter(left) {
             if let Err(error) = self.store.write_group(group).await {
                 tracing::warn!(group = %group.name, %error, "cannot save the cursors of a share group");
             }
@@ -56,7 +60,8 @@ impl Broker {
     }
 
     async fn forget_share(&self, name: &str, stored: bool) -> Result<(), client::door::DoorError> {
-        if stored {
+        // Where several nodes share the log it may go on elsewhere.
+        if stored && self.nodes.is_none() {
             self.store.end_group(name).await?;
         }
         self.hub.door.forget_group(name).await
@@ -68,9 +73,13 @@ impl Broker {
         known: &mut Written,
     ) -> Result<(), client::door::DoorError> {
         let cursors = group.cursors();
-        if group.is_persistent() && known.stored.as_ref() != Some(&cursors) {
-            self.store.write_group(group).await?;
-            known.stored = Some(cursors.clone());
+        if known.stored.as_ref() != Some(&cursors) {
+            let written = match &self.nodes {
+                Some(nodes) if !group.replays => nodes.checkpoint_group(group).await?,
+                _ if group.is_persistent() => self.store.write_group(group).await.map(|()| true)?,
+                _ => false,
+            };
+            known.stored = written.then(|| cursors.clone());
         }
         let is_shown =
             |(shown, since): &(Vec<Cursor>, Instant)| *shown == cursors && since.elapsed() < SAY_AGAIN;

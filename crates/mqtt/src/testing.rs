@@ -202,10 +202,6 @@ impl Nodes for MemoryNode {
         self.lost.subscribe()
     }
 
-    fn give_up(&self, _why: &str) {
-        self.lost.send_replace(true);
-    }
-
     fn replace(&self, name: &str) -> BoxFuture<'static, Result<Arc<dyn InPlace>, DoorError>> {
         let place = Arc::new(Self::new(self.store.clone(), name)) as Arc<dyn InPlace>;
         std::future::ready(Ok(place)).boxed()

@@ -57,7 +57,9 @@ impl Stage {
             _ => {
                 let all: Vec<_> = addresses.iter().map(ToString::to_string).collect();
                 let bootstrap = [("bootstrap.servers".to_owned(), all.join(","))];
-                RemoteDoor::open(&bootstrap.into_iter().collect(), &format!("door-{topic}"), "one").await.unwrap()
+                RemoteDoor::open(&bootstrap.into_iter().collect(), &format!("door-{topic}"), "one")
+                    .await
+                    .unwrap()
             }
         };
         let configs = configs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();

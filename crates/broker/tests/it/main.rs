@@ -8,6 +8,7 @@ mod configs;
 mod connections;
 mod consumer_groups;
 mod door;
+mod door_nodes;
 mod faults;
 mod groups;
 mod harness;

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -22,6 +23,10 @@ use crate::record::ProducerRecord;
 
 /// Records of one transaction at most, but for a larger atomic append.
 const TRANSACTION_RECORDS_MAX: usize = 5_000;
+/// What may wait or be under way, bytes; the producer's own memory bounds what it has of that.
+const BYTES_MAX: usize = 256 << 20;
+/// What a record takes beside its key, value and headers, about.
+const RECORD_BYTES: usize = 100;
 /// Between two tries to learn how a transaction ended.
 const OUTCOME_BACKOFF: Duration = Duration::from_millis(200);
 
@@ -31,28 +36,70 @@ const GONE_PAUSE: Duration = Duration::from_secs(2);
 
 type Offsets = Vec<Result<i64, DoorError>>;
 
+/// Bytes of everything that was asked for and is not answered.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Unanswered(Arc<AtomicUsize>);
+
+/// The part of one command; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Part {
+    of: Unanswered,
+    bytes: usize,
+}
+
+impl Unanswered {
+    /// Room for records, if there is any: one command always has it.
+    pub(super) fn enter<'r>(&self, records: impl Iterator<Item = &'r Record>) -> Result<Part, DoorError> {
+        let bytes = records.map(size).sum();
+        let before = self.0.fetch_add(bytes, Ordering::Relaxed);
+        let part = Part { of: self.clone(), bytes };
+        if before > 0 && before.saturating_add(bytes) > BYTES_MAX {
+            return Err(DoorError::Unavailable("too much waits for the cluster already".to_owned()));
+        }
+        Ok(part)
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.of.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+fn size(record: &Record) -> usize {
+    let len = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, |b| b.len());
+    let headers = record.headers.iter().map(|h| h.key.len() + len(&h.value));
+    RECORD_BYTES + len(&record.key) + len(&record.value) + headers.sum::<usize>()
+}
+
 /// What a caller asked for.
 pub(super) enum Command {
-    Append { to: TopicPartition, records: Vec<Record>, reply: oneshot::Sender<Offsets> },
+    Append { to: TopicPartition, records: Vec<Record>, reply: oneshot::Sender<Offsets>, part: Part },
     Atomic(Atomic),
 }
 
 pub(super) struct Atomic {
     records: Vec<(TopicPartition, Record)>,
     reply: oneshot::Sender<Result<Vec<i64>, DoorError>>,
+    _part: Part,
 }
 
 impl Command {
-    pub(super) fn append(to: TopicPartition, records: Vec<Record>) -> (Self, oneshot::Receiver<Offsets>) {
+    pub(super) fn append(
+        to: TopicPartition,
+        records: Vec<Record>,
+        part: Part,
+    ) -> (Self, oneshot::Receiver<Offsets>) {
         let (reply, answer) = oneshot::channel();
-        (Self::Append { to, records, reply }, answer)
+        (Self::Append { to, records, reply, part }, answer)
     }
 
     pub(super) fn atomic(
         records: Vec<(TopicPartition, Record)>,
+        part: Part,
     ) -> (Self, oneshot::Receiver<Result<Vec<i64>, DoorError>>) {
         let (reply, answer) = oneshot::channel();
-        (Self::Atomic(Atomic { records, reply }), answer)
+        (Self::Atomic(Atomic { records, reply, _part: part }), answer)
     }
 
     fn partitions(&self) -> Vec<TopicPartition> {
@@ -85,6 +132,8 @@ pub(super) struct Appending {
     /// `None` while a transaction has it.
     transactions: Option<Transactions>,
     waiting: VecDeque<Command>,
+    /// Partitions of what waits: nothing that comes later may overtake it there.
+    held: HashSet<TopicPartition>,
     /// Plain appends under way for each partition.
     under_way: HashMap<TopicPartition, usize>,
     /// Partitions of the transaction under way.
@@ -100,6 +149,7 @@ impl Appending {
             cluster,
             transactions: Some(transactions),
             waiting: VecDeque::new(),
+            held: HashSet::new(),
             under_way: HashMap::new(),
             in_transaction: HashSet::new(),
             answered: FuturesUnordered::new(),
@@ -114,46 +164,57 @@ impl Appending {
             tokio::select! {
                 command = commands.recv(), if open => match command {
                     Some(command) => {
-                        self.waiting.push_back(command);
+                        let mut news = VecDeque::from([command]);
                         while let Ok(more) = commands.try_recv() {
-                            self.waiting.push_back(more);
+                            news.push_back(more);
                         }
+                        self.begin_what_may(news).await;
                     }
                     None => open = false,
                 },
-                Some(partition) = self.answered.next() => self.leave(&partition),
+                Some(partition) = self.answered.next() => {
+                    // What waits, waits for a transaction to end or for a partition that the next one needs.
+                    if self.leave(&partition) && self.transactions.is_some() && self.held.contains(&partition) {
+                        self.look_again().await;
+                    }
+                }
                 Some(transactions) = &mut self.ending => {
                     self.ending = None.into();
                     self.in_transaction.clear();
                     self.transactions = Some(transactions);
+                    self.look_again().await;
                 }
                 else => return,
             }
-            self.begin_what_may().await;
         }
     }
 
-    fn leave(&mut self, partition: &TopicPartition) {
-        if let Some(count) = self.under_way.get_mut(partition) {
-            *count -= 1;
-            if *count == 0 {
-                self.under_way.remove(partition);
-            }
+    /// An append was answered; `true` when it was the partition's last one under way.
+    fn leave(&mut self, partition: &TopicPartition) -> bool {
+        let Some(count) = self.under_way.get_mut(partition) else { return true };
+        *count -= 1;
+        let idle = *count == 0;
+        if idle {
+            self.under_way.remove(partition);
         }
+        idle
     }
 
-    /// Begins, in order, everything that need not wait for what is before it.
-    async fn begin_what_may(&mut self) {
-        // Nothing may overtake what is held for these.
-        let mut held: HashSet<TopicPartition> = HashSet::new();
+    async fn look_again(&mut self) {
+        self.held.clear();
+        let waiting = std::mem::take(&mut self.waiting);
+        self.begin_what_may(waiting).await;
+    }
+
+    /// Begins, in order, everything that need not wait for what is before it; the rest joins what waits.
+    async fn begin_what_may(&mut self, commands: VecDeque<Command>) {
         // The next transaction's: other atomic appends may join it, plain ones wait.
         let mut joined: HashSet<TopicPartition> = HashSet::new();
         let mut batch: Vec<Atomic> = Vec::new();
         let mut batched = 0;
-        let mut still = VecDeque::new();
-        for command in std::mem::take(&mut self.waiting) {
+        for command in commands {
             let partitions = command.partitions();
-            let behind = |p: &TopicPartition| held.contains(p) || self.in_transaction.contains(p);
+            let behind = |p: &TopicPartition| self.held.contains(p) || self.in_transaction.contains(p);
             let may = !partitions.iter().any(behind)
                 && match &command {
                     Command::Append { to, .. } => !joined.contains(to),
@@ -165,10 +226,10 @@ impl Appending {
                 };
             match command {
                 command if !may => {
-                    held.extend(partitions);
-                    still.push_back(command);
+                    self.held.extend(partitions);
+                    self.waiting.push_back(command);
                 }
-                Command::Append { to, records, reply } => self.append(to, records, reply).await,
+                Command::Append { to, records, reply, part } => self.append(to, records, reply, part).await,
                 Command::Atomic(atomic) => {
                     batched += atomic.records.len();
                     joined.extend(partitions);
@@ -176,14 +237,19 @@ impl Appending {
                 }
             }
         }
-        self.waiting = still;
         if let Some(transactions) = self.transactions.take_if(|_| !batch.is_empty()) {
             self.in_transaction = joined;
             self.ending = Some(transactions.run(batch).boxed()).into();
         }
     }
 
-    async fn append(&mut self, to: TopicPartition, records: Vec<Record>, reply: oneshot::Sender<Offsets>) {
+    async fn append(
+        &mut self,
+        to: TopicPartition,
+        records: Vec<Record>,
+        reply: oneshot::Sender<Offsets>,
+        part: Part,
+    ) {
         // The topic may have gone since it was asked for; the producer would wait for it.
         if let Err(error) = knows(&self.cluster.metadata(), &to) {
             let _ = reply.send(records.iter().map(|_| Err(error.clone())).collect());
@@ -205,6 +271,7 @@ impl Appending {
                         (0..count).map(|_| Err(DoorError::UnknownTopic(to.to_string()))).collect()
                     }
                 };
+                drop(part);
                 let _ = reply.send(offsets);
                 to
             }
@@ -368,4 +435,23 @@ async fn write(producer: &Producer, records: Vec<(TopicPartition, Record)>) -> R
         deliveries.push(producer.send(produced(&to, record)).await?);
     }
     Ok(deliveries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_unanswered_is_bounded_and_one_always_fits() {
+        let of = |bytes: usize| Record { value: Some(vec![0; bytes].into()), ..Record::default() };
+        let all = Unanswered::default();
+        let large = all.enter([of(BYTES_MAX)].iter()).unwrap();
+        assert!(matches!(all.enter([of(1)].iter()), Err(DoorError::Unavailable(_))));
+        drop(large);
+        let small = all.enter([of(1)].iter()).unwrap();
+        assert!(all.enter([of(BYTES_MAX)].iter()).is_err());
+        assert!(all.enter([of(1), of(2)].iter()).is_ok());
+        drop(small);
+        assert_eq!(all.0.load(Ordering::Relaxed), 0);
+    }
 }

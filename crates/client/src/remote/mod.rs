@@ -29,7 +29,7 @@ use crate::door::{
 };
 use crate::error::{Error, Result};
 use crate::metadata::Metadata;
-use appends::{Appending, Command};
+use appends::{Appending, Command, Unanswered};
 use nodes::ClusterNodes;
 use reads::{Reads, RemoteTail};
 
@@ -48,6 +48,7 @@ pub struct RemoteDoor {
     cluster: Arc<Cluster>,
     topics: watch::Sender<Arc<TopicImage>>,
     appends: mpsc::UnboundedSender<Command>,
+    unanswered: Unanswered,
     reads: Reads,
     nodes: Arc<ClusterNodes>,
 }
@@ -107,7 +108,15 @@ impl RemoteDoor {
         let producer = crate::Producer::new(producer)?;
         tokio::spawn(Appending::new(producer, transactions, Arc::clone(&cluster)).run(commands));
         let reads = Reads::start(Arc::clone(&cluster), Arc::new(consumer));
-        let door = Arc::new(Self { admin, cluster, topics, appends, reads, nodes });
+        let door = Arc::new(Self {
+            admin,
+            cluster,
+            topics,
+            appends,
+            unanswered: Unanswered::default(),
+            reads,
+            nodes,
+        });
         tokio::spawn(announce_topics(Arc::downgrade(&door), view));
         Ok(door)
     }
@@ -230,7 +239,11 @@ impl Door for RemoteDoor {
         if let Err(error) = self.knows(to) {
             return refuse(error);
         }
-        let (command, answer) = Command::append(to.clone(), records);
+        let part = match self.unanswered.enter(records.iter()) {
+            Ok(part) => part,
+            Err(error) => return refuse(error),
+        };
+        let (command, answer) = Command::append(to.clone(), records, part);
         if self.appends.send(command).is_err() {
             return refuse(appends::stopped());
         }
@@ -246,7 +259,11 @@ impl Door for RemoteDoor {
         if let Some(error) = records.iter().find_map(|(to, _)| knows(&metadata, to).err()) {
             return std::future::ready(Err(error)).boxed();
         }
-        let (command, answer) = Command::atomic(records);
+        let part = match self.unanswered.enter(records.iter().map(|(_, record)| record)) {
+            Ok(part) => part,
+            Err(error) => return std::future::ready(Err(error)).boxed(),
+        };
+        let (command, answer) = Command::atomic(records, part);
         let sent = self.appends.send(command);
         async move {
             sent.map_err(|_| appends::stopped())?;

@@ -60,11 +60,6 @@ impl Nodes for ClusterNodes {
         self.lost.subscribe()
     }
 
-    fn give_up(&self, why: &str) {
-        tracing::error!(node = %self.name, why, "another node has taken this one's place");
-        self.lost.send_replace(true);
-    }
-
     fn replace(&self, name: &str) -> BoxFuture<'static, Result<Arc<dyn InPlace>, DoorError>> {
         let (properties, id) = (self.properties.clone(), self.id_of(name));
         async move {

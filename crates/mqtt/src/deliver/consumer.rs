@@ -503,6 +503,7 @@ impl Consumer {
         inner.retained.clear();
         inner.acked.clear();
         inner.unacked.clear();
+        inner.bytes = 0;
     }
 
     /// Where the consumer stands, leaving out what is queued but not taken: those offsets are still to get.

@@ -1,7 +1,7 @@
 //! Brings consumers, partitions and tails together.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use client::door::{Door, DoorError, StartAt, TopicImage, TopicPartition};
@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use hashbrown::HashMap;
 use mqtt_codec::QoS;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::consumer::{Consumer, QueueLimits, Wake};
 use super::partition::{Partition, Partitions};
@@ -33,6 +33,9 @@ pub(crate) struct Hub {
     stopped: watch::Sender<bool>,
     shares: Mutex<HashMap<Box<str>, Arc<ShareGroup>>>,
     share_limits: QueueLimits,
+    /// Where several nodes share the log: told which group has got its first member, or lost its last. Whether it is
+    /// served here is decided there.
+    share_news: OnceLock<mpsc::UnboundedSender<Box<str>>>,
 }
 
 impl std::fmt::Debug for Hub {
@@ -60,7 +63,53 @@ impl Hub {
             stopped: watch::channel(false).0,
             shares: Mutex::default(),
             share_limits,
+            share_news: OnceLock::new(),
         })
+    }
+
+    /// From now on share groups are served when [`Hub::serve_group`] says so, and `news` hears of their members.
+    pub(crate) fn leave_groups_to(&self, news: mpsc::UnboundedSender<Box<str>>) {
+        let _ = self.share_news.set(news);
+    }
+
+    /// Somebody is there to take a group's messages.
+    fn attended(self: &Arc<Self>, group: &Arc<ShareGroup>) {
+        if !self.tell(group) {
+            self.connect_known(&group.consumer);
+        }
+    }
+
+    fn tell(&self, group: &ShareGroup) -> bool {
+        let news = self.share_news.get().filter(|_| !group.replays);
+        news.is_some_and(|news| news.send(group.name.clone()).is_ok())
+    }
+
+    /// Begins to serve a group, at these places or where its subscription begins.
+    ///
+    /// # Errors
+    /// When the log cannot say where a partition ends.
+    pub(crate) async fn serve_group(
+        self: &Arc<Self>,
+        group: &Arc<ShareGroup>,
+        cursors: Option<Vec<(Arc<Partition>, i64)>>,
+    ) -> Result<(), DoorError> {
+        // Whatever it still holds of an earlier time others have had meanwhile.
+        group.consumer.clear();
+        for (partition, next) in cursors.into_iter().flatten() {
+            group.consumer.restore_cursor(partition, next);
+        }
+        let starts = self.starting_points(&group.consumer);
+        self.learn_ends(starts.values().map(|(p, _)| p), false).await?;
+        self.connect_known(&group.consumer);
+        group.wake();
+        Ok(())
+    }
+
+    /// Serves a group no more.
+    pub(crate) fn leave_group(&self, group: &ShareGroup) {
+        if group.consumer.is_online() {
+            self.disconnect(&group.consumer);
+        }
     }
 
     /// The topics now.
@@ -124,7 +173,7 @@ impl Hub {
         replay: Option<StartAt>,
     ) -> Result<Box<[(PartitionId, i64)]>, DoorError> {
         let partitions = self.partitions_of(filter, &self.image());
-        self.learn_ends(partitions.iter()).await?;
+        self.learn_ends(partitions.iter(), true).await?;
         if let Some(at) = replay {
             let asked = partitions.iter().map(|p| self.start_of(p, at));
             return futures_util::future::join_all(asked).await.into_iter().collect();
@@ -147,10 +196,19 @@ impl Hub {
         }
     }
 
-    async fn learn_ends(&self, of: impl Iterator<Item = &Arc<Partition>>) -> Result<(), DoorError> {
+    /// Learns where partitions end; `exactly`: also where a tail tells it, a moment late.
+    async fn learn_ends(
+        &self,
+        of: impl Iterator<Item = &Arc<Partition>>,
+        exactly: bool,
+    ) -> Result<(), DoorError> {
         // Where others append, too, the end that is known is not the end.
-        let anew = self.door.nodes().is_some();
-        for result in futures_util::future::join_all(of.map(|p| p.learn_end(&*self.door, anew))).await {
+        let shared = self.door.nodes().is_some();
+        let asks = of.map(|p| {
+            let anew = shared && (exactly || !p.tail.lock().runs);
+            p.learn_end(&*self.door, anew)
+        });
+        for result in futures_util::future::join_all(asks).await {
             match result {
                 // Deleted in this moment: nothing to start from.
                 Ok(()) | Err(DoorError::UnknownTopic(_)) => {}
@@ -172,7 +230,7 @@ impl Hub {
         if s.shared {
             let group = self.share_group(consumer, filter, &s);
             if group.enter(consumer, true, persistent) {
-                self.connect_known(&group.consumer);
+                self.attended(&group);
             }
             return;
         }
@@ -237,7 +295,9 @@ impl Hub {
         if group.leave(consumer) {
             shares.remove(&group.name);
             drop(shares);
+            group.note_end();
             self.remove(&group.consumer);
+            self.tell(group);
         }
     }
 
@@ -282,12 +342,12 @@ impl Hub {
         let groups = self.shares_of(consumer);
         for c in groups.iter().map(|g| &g.consumer).chain([consumer]) {
             let starts = self.starting_points(c);
-            self.learn_ends(starts.values().map(|(p, _)| p)).await?;
+            self.learn_ends(starts.values().map(|(p, _)| p), false).await?;
         }
         self.connect_known(consumer);
         for group in groups {
             if group.enter(consumer, true, false) {
-                self.connect_known(&group.consumer);
+                self.attended(&group);
             }
         }
         Ok(())
@@ -322,8 +382,9 @@ impl Hub {
     pub(crate) fn disconnect(&self, consumer: &Arc<Consumer>) {
         self.online.write().remove(&consumer.id);
         for group in self.shares_of(consumer) {
-            if group.pause(consumer) && group.consumer.is_online() {
-                self.disconnect(&group.consumer);
+            if group.pause(consumer) {
+                self.leave_group(&group);
+                self.tell(&group);
             }
         }
         for partition in consumer.go_offline() {

@@ -2,8 +2,8 @@
 //! what they have room for.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use mqtt_codec::QoS;
 use parking_lot::Mutex;
@@ -30,6 +30,8 @@ pub(crate) struct ShareGroup {
     passed: AtomicUsize,
     /// All were called in vain: the next that has room may take without being called.
     stalled: AtomicBool,
+    /// Its cursors when its last member left.
+    last: OnceLock<Vec<Cursor>>,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +68,7 @@ impl ShareGroup {
             taken: Mutex::default(),
             passed: AtomicUsize::new(0),
             stalled: AtomicBool::new(false),
+            last: OnceLock::new(),
         });
         group.consumer.set_share(&group);
         group
@@ -217,8 +220,16 @@ impl ShareGroup {
         self.wake();
     }
 
+    /// Its last member left: keeps the cursors before the consumer forgets them.
+    pub(super) fn note_end(&self) {
+        let _ = self.last.set(self.cursors());
+    }
+
     /// The group's cursors: nothing that is not acknowledged lies before them.
     pub(crate) fn cursors(&self) -> Vec<Cursor> {
+        if let Some(last) = self.last.get() {
+            return last.clone();
+        }
         let mut cursors = self.consumer.cursors();
         let taken = self.taken.lock();
         for c in &mut cursors {

@@ -55,6 +55,11 @@ impl Claims {
         overtaken.chain(self.0.first()).map(|claim| claim.node.clone()).collect()
     }
 
+    /// Whether other nodes than this one have claims.
+    pub(crate) fn others(&self, me: &str) -> bool {
+        self.0.iter().any(|claim| *claim.node != *me)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

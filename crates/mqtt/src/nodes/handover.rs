@@ -57,6 +57,7 @@ impl Broker {
         let mut session = store::restore(&self.hub, self.queue_limits, client_id.clone(), parts);
         if let Some(session) = &mut session {
             self.plan_end(session);
+            nodes.restore_replays(self, &session.consumer);
         }
         Ok(session)
     }
@@ -68,7 +69,10 @@ impl Broker {
         mut news: mpsc::UnboundedReceiver<Bytes>,
     ) {
         while let Some(client_id) = news.recv().await {
-            self.look_at(&nodes, &client_id);
+            match super::groups::name_of(&client_id) {
+                Some(name) => self.look_at_group(&nodes, name),
+                None => self.look_at(&nodes, &client_id),
+            }
         }
     }
 
@@ -115,6 +119,7 @@ impl Broker {
             self.timers.set(client_id, None);
             let session = seat.session.lock().take();
             let mut parts = Vec::new();
+            let mut replays = Vec::new();
             if let Some(mut session) = session {
                 if session.taken_over {
                     session.disconnected_ms = None;
@@ -125,9 +130,14 @@ impl Broker {
                     parts.push(self.store.base(&session));
                 }
                 session.outbound.give_back_shared();
+                let groups = self.hub.shares_of(&session.consumer);
+                replays.extend(
+                    groups.iter().filter(|g| g.replays).flat_map(|g| self.store.group_records(g, true)),
+                );
                 self.hub.remove(&session.consumer);
             }
             let mut records = self.store.records(client_id, parts);
+            records.extend(replays);
             let claims = nodes.table.lock().claims(client_id).cloned().unwrap_or_default();
             for node in claims.giving_way() {
                 records.extend(nodes.claim_records(client_id, &node, None));
@@ -157,6 +167,7 @@ impl Broker {
         let parts = nodes.table.lock().parts(client_id);
         match store::restore(&self.hub, self.queue_limits, client_id.clone(), parts) {
             Some(session) => {
+                nodes.restore_replays(self, &session.consumer);
                 let base = self.take_in(session);
                 if let Some(base) = base
                     && let Err(error) = self.store.write(client_id, vec![base]).await
@@ -175,6 +186,10 @@ impl Broker {
     pub(crate) async fn resume_own(self: &Arc<Self>, nodes: &Arc<Nodes>) {
         let own = nodes.table.lock().claimed_by(&nodes.me);
         for client_id in own {
+            if super::groups::name_of(&client_id).is_some() {
+                nodes.take_back(&client_id).await;
+                continue;
+            }
             // All of the log has been read.
             let first = {
                 let table = nodes.table.lock();

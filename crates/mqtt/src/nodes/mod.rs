@@ -6,11 +6,13 @@
 
 mod claims;
 mod follower;
+mod groups;
 mod handover;
 mod members;
 mod table;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +34,8 @@ use table::{Applied, Table};
 
 /// Between two signs of life.
 const BEAT: Duration = Duration::from_millis(500);
+/// Every so many signs of life are one that proves the node's place: about once an hour.
+const BEATS_BETWEEN_PROOFS: u64 = 7200;
 /// How long the first sign of life may take to come back.
 const FIRST_BEAT: Duration = Duration::from_secs(30);
 /// How long a subscriber waits for what others retained.
@@ -65,7 +69,13 @@ pub(crate) struct Nodes {
     sessions: Vec<Arc<Follower>>,
     retained: Vec<Arc<Follower>>,
     alive: Arc<Follower>,
-    leaving: std::sync::atomic::AtomicBool,
+    leaving: AtomicBool,
+    /// Whether this node still has its place has to be found out.
+    doubt: AtomicBool,
+    /// How often it was asked for what others retained, and up to which of these it is read.
+    asked: AtomicU64,
+    settled: tokio::sync::Mutex<u64>,
+    groups: groups::Groups,
 }
 
 impl std::fmt::Debug for Nodes {
@@ -84,8 +94,9 @@ impl Drop for Claiming<'_> {
     }
 }
 
-fn nodes_partition() -> TopicPartition {
-    TopicPartition::new(NODES, 0)
+fn beat_of(node: &str, value: Option<Bytes>) -> (TopicPartition, Record) {
+    let key = Some(Bytes::copy_from_slice(node.as_bytes()));
+    (TopicPartition::new(NODES, 0), Record { key, value, ..Record::default() })
 }
 
 impl Nodes {
@@ -149,7 +160,11 @@ impl Nodes {
                 sessions,
                 retained,
                 alive,
-                leaving: std::sync::atomic::AtomicBool::new(false),
+                leaving: AtomicBool::new(false),
+                doubt: AtomicBool::new(false),
+                asked: AtomicU64::new(0),
+                settled: tokio::sync::Mutex::new(0),
+                groups: groups::Groups::default(),
             }
         });
         for follower in nodes.sessions.iter().chain(&nodes.retained).chain([&nodes.alive]) {
@@ -194,8 +209,8 @@ impl Nodes {
         match own {
             Own::Nothing => {}
             Own::Beat => self.beats.send_modify(|n| *n += 1),
-            Own::Replaced if self.leaving.load(std::sync::atomic::Ordering::SeqCst) => {}
-            Own::Replaced => self.place.give_up("it said so in the log"),
+            Own::Replaced if self.leaving.load(Ordering::SeqCst) => {}
+            Own::Replaced => self.doubt.store(true, Ordering::SeqCst),
         }
     }
 
@@ -210,31 +225,37 @@ impl Nodes {
     async fn beat(self: Arc<Self>) {
         let mut every = tokio::time::interval(BEAT);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
+        for n in 1u64.. {
             every.tick().await;
-            if self.leaving.load(std::sync::atomic::Ordering::SeqCst) {
+            if self.leaving.load(Ordering::SeqCst) {
                 return;
             }
             let life = record::encode_inbound(self.life);
-            if let Err(error) = self.say(&self.me, Some(life)).await {
+            // One that has lost its place is refused, and the door knows it from then on. Every now and then in any case:
+            // the cluster forgets names that nobody uses.
+            let doubts = self.doubt.swap(false, Ordering::SeqCst);
+            let said = if doubts || n % BEATS_BETWEEN_PROOFS == 0 {
+                let (to, record) = beat_of(&self.me, Some(life));
+                self.hub.door.append_atomic(vec![(to, record)]).await.map(drop)
+            } else {
+                self.say(&self.me, Some(life)).await
+            };
+            if let Err(error) = said {
                 tracing::warn!(%error, "cannot tell the other nodes that this one is alive");
+                self.doubt.fetch_or(doubts, Ordering::SeqCst);
             }
         }
     }
 
     async fn say(&self, node: &str, value: Option<Bytes>) -> Result<(), DoorError> {
-        let key = Some(Bytes::copy_from_slice(node.as_bytes()));
+        let (to, record) = beat_of(node, value);
         // Not atomically: what a node leaves open when it dies must not keep others from hearing of each other.
-        self.hub
-            .door
-            .append(&nodes_partition(), Record { key, value, ..Record::default() }, Ack::All)
-            .await?;
-        Ok(())
+        self.hub.door.append(&to, record, Ack::All).await.map(drop)
     }
 
     /// Says that this node ends; others look after its sessions at once.
     pub(crate) async fn leave(&self) -> Result<(), DoorError> {
-        self.leaving.store(true, std::sync::atomic::Ordering::SeqCst);
+        self.leaving.store(true, Ordering::SeqCst);
         self.say(&self.me, None).await
     }
 
@@ -250,14 +271,23 @@ impl Nodes {
 
     /// Waits for what was retained by now, whoever retained it.
     pub(crate) async fn settle_retained(&self) {
-        let all = futures_util::future::join_all(self.retained.iter().map(|f| f.catch_up()));
-        match tokio::time::timeout(SETTLE, all).await {
-            Ok(read) => {
-                if let Some(Err(error)) = read.into_iter().find(Result::is_err) {
+        let number = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        let read = async {
+            // Whoever waits here meanwhile is served by the next one's reading.
+            let mut settled = self.settled.lock().await;
+            if *settled >= number {
+                return;
+            }
+            let upto = self.asked.load(Ordering::SeqCst);
+            for read in futures_util::future::join_all(self.retained.iter().map(|f| f.catch_up())).await {
+                if let Err(error) = read {
                     tracing::warn!(%error, "what others retained cannot be read");
                 }
             }
-            Err(_) => tracing::warn!("what others retained is not known in time"),
+            *settled = upto;
+        };
+        if tokio::time::timeout(SETTLE, read).await.is_err() {
+            tracing::warn!("what others retained is not known in time");
         }
     }
 

@@ -103,4 +103,9 @@ impl Table {
     pub(crate) fn orphans(&self, max: usize) -> Vec<Bytes> {
         self.orphans.iter().take(max).cloned().collect()
     }
+
+    /// Whether any session that is stored has a subscription under this filter.
+    pub(crate) fn subscribes(&self, filter: &str) -> bool {
+        self.clients.values().any(|entry| entry.parts.subscribes(filter.as_bytes()))
+    }
 }

@@ -55,6 +55,7 @@ impl Connection {
         }
         self.no_local = self.session.consumer.has_no_local();
         self.shares = self.broker.hub.shares_of(&self.session.consumer);
+        self.settle_groups(&s).await?;
         if self.session.is_persistent() {
             let parts = self.broker.store.whole(&mut self.session);
             if let Err(error) = self.broker.store.write(&self.session.client_id, parts).await {
@@ -71,6 +72,19 @@ impl Connection {
             let waiting = self.session.consumer.retained_waiting();
             if waiting + messages.len() <= 2 * self.broker.config.limits.max_retained {
                 self.session.consumer.push_retained(&subscription, messages);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where several nodes share the log, a group's beginning has to stand there before others may count on it.
+    async fn settle_groups(&mut self, asked: &Subscribe) -> Result<(), Close> {
+        let Some(nodes) = self.broker.nodes.clone() else { return Ok(()) };
+        for group in &self.shares.clone() {
+            if group.replays && self.session.is_persistent() {
+                self.broker.store.write_group(group).await.map_err(|error| Close::storage(&error))?;
+            } else if !group.replays && asked.subscriptions.iter().any(|a| a.filter.starts_with("$share/")) {
+                nodes.settle_group(&group.name).await;
             }
         }
         Ok(())

@@ -155,6 +155,17 @@ impl SessionStore {
 
     /// Writes the cursors of a share group.
     pub(crate) fn write_group(&self, group: &ShareGroup) -> Written {
+        let name = Bytes::copy_from_slice(group.name.as_bytes());
+        self.write(&name, vec![(Key::Group, Some(self.group_value(group)))])
+    }
+
+    /// The record of a share group's cursors, or the tombstone for it.
+    pub(crate) fn group_records(&self, group: &ShareGroup, keep: bool) -> Vec<(TopicPartition, Record)> {
+        let name = Bytes::copy_from_slice(group.name.as_bytes());
+        self.records(&name, vec![(Key::Group, keep.then(|| self.group_value(group)))])
+    }
+
+    fn group_value(&self, group: &ShareGroup) -> Bytes {
         let cursors: Vec<_> = group.cursors().iter().map(|c| (c.partition, c.next)).collect();
         let checkpoint = Checkpoint {
             generation: 0,
@@ -163,8 +174,7 @@ impl SessionStore {
             qos2_floors: Vec::new(),
             in_flight: Vec::new(),
         };
-        let name = Bytes::copy_from_slice(group.name.as_bytes());
-        self.write(&name, vec![(Key::Group, Some(checkpoint.encode()))])
+        checkpoint.encode()
     }
 
     /// An outbound QoS 2 publish before PUBLISH (or PUBREL) is sent.
@@ -288,6 +298,17 @@ impl Loaded {
     /// Whether there is a session.
     pub(crate) fn has_session(&self) -> bool {
         self.base.is_some()
+    }
+
+    /// Whether the session has a subscription under this filter.
+    pub(crate) fn subscribes(&self, filter: &[u8]) -> bool {
+        self.base.as_ref().is_some_and(|base| base.subscriptions.iter().any(|s| *s.filter == *filter))
+    }
+
+    /// The cursors, if this is a share group's.
+    pub(crate) fn group_cursors(&self, hub: &Hub) -> Option<Vec<(Arc<Partition>, i64)>> {
+        let cursors = &self.group.as_ref()?.cursors;
+        Some(cursors.iter().filter_map(|(place, next)| Some((partition_at(hub, place)?, *next))).collect())
     }
 
     /// Whether there is nothing at all.

@@ -190,6 +190,21 @@ impl Client {
         assert_eq!(self.text().await, expected);
     }
 
+    /// The next packet that is no message; messages of QoS 1 are acknowledged and noted.
+    pub async fn recv_past_publishes(&mut self, got: &mut Vec<u32>) -> Packet {
+        loop {
+            match self.recv().await {
+                Packet::Publish(p) => {
+                    got.push(String::from_utf8_lossy(&p.payload).parse().unwrap());
+                    if let Some(n) = p.packet_id {
+                        self.send(&Packet::PubAck(Ack::new(n))).await;
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+
     /// Waits for the broker to close the connection.
     pub async fn until_closed(&mut self) {
         while self.next().await.is_some() {}

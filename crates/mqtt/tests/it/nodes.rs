@@ -254,6 +254,85 @@ async fn a_node_that_is_taken_for_dead_knows_it_and_writes_nothing_more() {
     assert_eq!((before, store.all_records("will").len()), (after, 0));
 }
 
+/// What has come to any of these.
+async fn drain(members: &mut [&mut Client]) -> Vec<u32> {
+    let mut got = Vec::new();
+    for m in members {
+        m.send(&Packet::PingReq).await;
+        let Packet::PingResp = m.recv_past_publishes(&mut got).await else { panic!() };
+    }
+    got
+}
+
+/// Takes from all members until everything has come.
+async fn until_all(members: &mut [&mut Client], upto: u32) -> Vec<u32> {
+    let mut got = Vec::new();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while got.len() < upto as usize && tokio::time::Instant::now() < deadline {
+        got.extend(drain(members).await);
+    }
+    got.extend(drain(members).await);
+    got.sort_unstable();
+    got
+}
+
+#[tokio::test]
+async fn a_share_group_spans_nodes_and_each_message_goes_to_one_member() {
+    let (_, [a, b, c]) = nodes().await;
+    let mut at_a = a.clean(V5, "at-a").await;
+    let mut at_b = b.clean(V5, "at-b").await;
+    let mut also_b = b.clean(V5, "also-b").await;
+    for m in [&mut at_a, &mut at_b, &mut also_b] {
+        m.subscribe("$share/g/t/#", 1).await;
+    }
+    let mut p = c.clean(V311, "p").await;
+    for n in 0..30 {
+        p.publish(&format!("t/{}", n % 3), &n.to_string(), 1).await;
+    }
+    let got = until_all(&mut [&mut at_a, &mut at_b, &mut also_b], 30).await;
+    assert_eq!(got, (0..30).collect::<Vec<_>>());
+    // The one that serves it leaves: the others go on where it was.
+    at_a.disconnect().await;
+    for n in 0..30 {
+        p.publish(&format!("t/{}", n % 3), &n.to_string(), 1).await;
+    }
+    let got = until_all(&mut [&mut at_b, &mut also_b], 30).await;
+    assert_eq!(got, (0..30).collect::<Vec<_>>());
+    // It dies: likewise.
+    let mut at_c = c.clean(V5, "at-c").await;
+    at_c.subscribe("$share/g/t/#", 1).await;
+    b.kill();
+    for n in 0..30 {
+        p.publish(&format!("t/{}", n % 3), &n.to_string(), 1).await;
+    }
+    let mut got = until_all(&mut [&mut at_c], 30).await;
+    got.dedup();
+    assert_eq!(got, (0..30).collect::<Vec<_>>());
+    // It is over, and another of that name begins at the end.
+    at_c.disconnect().await;
+    p.publish("t/0", "99", 1).await;
+    let mut new = a.clean(V5, "new").await;
+    new.subscribe("$share/g/t/#", 1).await;
+    p.publish("t/0", "1", 1).await;
+    assert_eq!(until_all(&mut [&mut new], 1).await, [1]);
+}
+
+#[tokio::test]
+async fn a_share_group_whose_members_are_away_goes_on_at_any_node() {
+    let (_, [a, b]) = nodes().await;
+    let mut m = a.connect(persistent(V5, "m")).await;
+    m.subscribe("$share/g/t", 1).await;
+    let mut p = b.clean(V311, "p").await;
+    p.publish("t", "0", 1).await;
+    assert_eq!(until_all(&mut [&mut m], 1).await, [0]);
+    m.disconnect().await;
+    for n in 1..5 {
+        p.publish("t", &n.to_string(), 1).await;
+    }
+    let mut m = b.connect(persistent(V5, "m")).await;
+    assert_eq!(until_all(&mut [&mut m], 4).await, [1, 2, 3, 4]);
+}
+
 /// A publisher and a subscriber with QoS 2 that change nodes all the time, at any step of an exchange.
 #[tokio::test]
 async fn exactly_once_and_in_order_whatever_the_clients_do() {

@@ -325,6 +325,24 @@ def run(kind, kafka):
         nodes[2].start()
         end(watcher)
 
+    @check("%s: a share group spans the nodes: each message goes to one member, also when a node dies" % kind)
+    def _():
+        received = [[] for _ in nodes]
+        members = []
+        for i in range(len(nodes)):
+            c = client(balancer.port, "member-%d" % i, on_message=payloads(received[i]), version=mqtt.MQTTv5)
+            subscribe(c, "$share/g/jobs/#", 1)
+            members.append(c)
+        writer = client(balancer.port, "foreman", True)
+        publish_all(writer, "jobs/a", ["%d" % n for n in range(60)], 1)
+        until("all is done", lambda: sum(map(len, received)) >= 60)
+        equal(sorted(sum(received, []), key=int), ["%d" % n for n in range(60)])
+        nodes[0].kill()
+        publish_all(writer, "jobs/a", ["%d" % n for n in range(60, 120)], 1)
+        until("all is done", lambda: len(set(sum(received, []))) >= 120)
+        nodes[0].start()
+        end(writer, *members)
+
     @check("%s: the nodes stop cleanly, one after the other" % kind)
     def _():
         received = []
