@@ -13,6 +13,10 @@ use crate::config::{ProducerConfig, Properties};
 use crate::door::{DoorError, InPlace, Nodes, Record, TopicPartition};
 use crate::error::Result;
 
+/// Kafka aborts a transaction that is open for longer, and takes the producer's name from it: a cluster that is away for
+/// some minutes shall not cost a node its place. What a dead node leaves open is aborted by the next that takes its place.
+const TRANSACTION_TIMEOUT_MS: u32 = 300_000;
+
 /// See the module's text.
 pub(super) struct ClusterNodes {
     properties: Properties,
@@ -48,6 +52,7 @@ async fn begin(properties: &Properties, id: String, tell: watch::Sender<bool>) -
     let mut all = properties.clone();
     all.insert("transactional.id".to_owned(), id);
     all.insert("linger.ms".to_owned(), "0".to_owned());
+    all.entry("transaction.timeout.ms".to_owned()).or_insert_with(|| TRANSACTION_TIMEOUT_MS.to_string());
     Transactions::begin(ProducerConfig::from_properties(all)?, tell).await
 }
 

@@ -174,6 +174,8 @@ impl Nodes {
         for follower in nodes.sessions.iter().chain(&nodes.retained).chain([&nodes.alive]) {
             hub.spawn(follower.clone().run());
         }
+        // Told at once what the log thinks of it, rather than never to be heard.
+        nodes.say(&nodes.me, Some(record::encode_inbound(life))).await?;
         hub.spawn(nodes.clone().beat());
         let mut beats = nodes.beats.subscribe();
         let heard = tokio::time::timeout(FIRST_BEAT, beats.wait_for(|n| *n > 0)).await;

@@ -76,7 +76,8 @@ class Gateway:
         self.start()
 
     def start(self):
-        self.process, _ = serve("--store", "kafka", "--bootstrap", self.bootstrap, "--mqtt", "127.0.0.1:%d" % self.port)
+        self.process, _ = serve("--store", "kafka", "--bootstrap", self.bootstrap, "--mqtt", "127.0.0.1:%d" % self.port,
+                                "--node-id", "gateway")
 
     def kill(self):
         self.process.kill()
@@ -277,11 +278,11 @@ def run(kind, kafka):
         def _():
             admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": bootstrap})
             topics = [t for t in admin.list_topics(timeout=WAIT).topics.values() if t.topic.startswith("__mqtt_")]
-            equal(sorted(t.topic for t in topics), ["__mqtt_retained", "__mqtt_sessions"])
+            equal(sorted(t.topic for t in topics), ["__mqtt_nodes", "__mqtt_retained", "__mqtt_sessions"])
             equal({len(p.replicas) for t in topics for p in t.partitions.values()}, {3})
             resources = [confluent_kafka.admin.ConfigResource("TOPIC", t.topic) for t in topics]
             answers = admin.describe_configs(resources).values()
-            equal([answer.result(WAIT)["min.insync.replicas"].value for answer in answers], ["2", "2"])
+            equal([answer.result(WAIT)["min.insync.replicas"].value for answer in answers], ["2", "2", "2"])
 
         if a.door:
             @check("%s: the door keeps its promises" % kind)

@@ -539,7 +539,7 @@ def _():
 
 @check("an all-in-one node's topics are copied to the cluster, and go on")
 def _():
-    topics_gone("plant", "__mqtt_sessions", "__mqtt_retained")
+    topics_gone("plant", "__mqtt_nodes", "__mqtt_sessions", "__mqtt_retained")
     mqtt_port, kafka = real_kafka.free_port(), "127.0.0.1:%d" % real_kafka.free_port()
     node = Process("all-in-one", [OURS, "serve", "--console", "off", "--data", os.path.join(FOLDER, "all-in-one"), "--mqtt",
                                   "127.0.0.1:%d" % mqtt_port, "--kafka", kafka])
@@ -629,7 +629,7 @@ def gateway_works(node):
 @check("gateway: the rights that docs/gateway.md lists are enough, and each is needed")
 def _():
     for missing in [None] + GATEWAY_RIGHTS:
-        topics_gone("plant", "__mqtt_sessions", "__mqtt_retained")
+        topics_gone("plant", "__mqtt_nodes", "__mqtt_sessions", "__mqtt_retained")
         rights("gateway", [right for right in GATEWAY_RIGHTS if right != missing])
         node = gateway("acl-%d" % time.time_ns(), CLUSTER.sasl, named("gateway"))
         why = node.refused if node.refused is not None else gateway_works(node)
