@@ -48,6 +48,7 @@ pub const STAGES: &[crate::test::Stage] = &[
     }),
     ("commands from the notes", |_| python3("seeds.py", &["--ours", &build_tributary()?.to_string_lossy()])),
     ("mosquitto tools against Mosquitto and ours", mosquitto_tools),
+    ("our mosquitto beside Mosquitto: $SYS, dynamic security, bridges", mosquitto_broker),
     ("MQTT over TLS and WebSocket, with users, against Mosquitto and ours", |foreign| {
         foreign.debian()?;
         let (python, script) = (foreign.python()?, Foreign::source("mqtt_transports.py"));
@@ -254,6 +255,12 @@ fn mosquitto_tools(foreign: &Foreign) -> Result<()> {
     compare(&address)?;
     drop(broker);
     compare(&Node::start()?.mqtt)
+}
+
+/// Our broker with a Mosquitto file, and Mosquitto with the same.
+fn mosquitto_broker(foreign: &Foreign) -> Result<()> {
+    foreign.debian()?;
+    python3("mosquitto_broker.py", &[&build_tributary()?.to_string_lossy(), "/usr/bin"])
 }
 
 /// Kafka's own applications on nodes that their scripts start and kill; side by side, as most of it is waiting.

@@ -13,6 +13,8 @@ pub struct Decoder {
     from: Side,
     version: Option<ProtocolVersion>,
     packet_size_max: u32,
+    /// PINGREQ is taken from a server.
+    pings: bool,
 }
 
 impl Decoder {
@@ -20,17 +22,24 @@ impl Decoder {
     ///
     /// `packet_size_max` counts whole packets, in bytes.
     pub fn for_server(packet_size_max: u32) -> Self {
-        Self { from: Side::Client, version: None, packet_size_max }
+        Self { from: Side::Client, version: None, packet_size_max, pings: false }
     }
 
     /// For a client that connects with `version`: decodes what a server sends.
     pub fn for_client(version: ProtocolVersion, packet_size_max: u32) -> Self {
-        Self { from: Side::Server, version: Some(version), packet_size_max }
+        Self { from: Side::Server, version: Some(version), packet_size_max, pings: false }
+    }
+
+    /// Takes PINGREQ from a server too: brokers that are bridged may send it, whatever the specification says.
+    #[must_use]
+    pub fn with_pings(mut self) -> Self {
+        self.pings = true;
+        self
     }
 
     /// A decoder without a limit of its own, for `from`'s packets of `version`.
     pub fn unlimited(from: Side, version: ProtocolVersion) -> Self {
-        Self { from, version: Some(version), packet_size_max: PACKET_SIZE_MAX }
+        Self { from, version: Some(version), packet_size_max: PACKET_SIZE_MAX, pings: false }
     }
 
     /// The protocol version, once known.
@@ -117,6 +126,7 @@ impl Decoder {
             (Side::Client, P::ConnAck | P::SubAck | P::UnsubAck | P::PingResp) => {
                 Err(unexpected(packet, "may not come from a client"))
             }
+            (Side::Server, P::PingReq) if self.pings => Ok(()),
             (Side::Server, P::Connect | P::Subscribe | P::Unsubscribe | P::PingReq) => {
                 Err(unexpected(packet, "may not come from a server"))
             }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use client::door::{Ack, DoorError, NewTopic, Record, TopicImage, TopicPartition, partition_for_key};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use mqtt_codec::{PropertiesBuf, ReasonCode};
+use mqtt_codec::{PropertiesBuf, QoS, ReasonCode};
 
 use crate::auth::{Access, Rights};
 use crate::config::{AckLevel, MqttConfig, RouteKey};
@@ -16,6 +16,7 @@ use crate::deliver::{Hub, Partition, QueueLimits};
 use crate::exposed::Exposed;
 use crate::mapping;
 use crate::message::{Message, Position, Publication, now_ms};
+use crate::net::Listener;
 use crate::nodes::Nodes;
 use crate::retained::Retained;
 use crate::route::Target;
@@ -43,6 +44,7 @@ pub(crate) struct Broker {
     pub(crate) queue_limits: QueueLimits,
     pub(crate) timers: Timers,
     pub(crate) started: Instant,
+    pub(crate) listeners: Vec<Arc<Listener>>,
 }
 
 impl std::fmt::Debug for Broker {
@@ -203,6 +205,36 @@ impl Broker {
         let Some(kafka) = &mut rights.kafka else { return true };
         let Ok(topic) = std::str::from_utf8(&publication.topic) else { return false };
         kafka.may_write(&self.hub.routes.target(topic).topic)
+    }
+
+    /// Gives subscribers a message of the server's own, which is not logged.
+    pub(crate) fn tell(&self, topic: &str, payload: Vec<u8>) {
+        let publication = Publication {
+            topic: Bytes::copy_from_slice(topic.as_bytes()),
+            payload: payload.into(),
+            qos: QoS::AtMostOnce,
+            retain: false,
+            properties: PropertiesBuf::new(),
+            expiry_s: None,
+            client: None,
+            source: None,
+        };
+        self.hub.deliver_local(&Arc::new(Message { publication, stored_ms: now_ms(), position: None }));
+    }
+
+    /// Ends the connections of these users.
+    pub(crate) async fn kick_users(&self, users: &[Option<String>]) {
+        if users.is_empty() {
+            return;
+        }
+        for seat in self.registry.all() {
+            let mut state = seat.state.lock().await;
+            if let Some(live) = &mut state.live
+                && users.contains(&live.login.user_name)
+            {
+                crate::server::kick(live, ReasonCode::AdministrativeAction);
+            }
+        }
     }
 
     /// Whether one more retained message is allowed.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::{Authenticator, Authorizer};
+use crate::bridge::BridgeConfig;
 use crate::dead_letter::DeadLetters;
 use crate::tls::TlsFiles;
 
@@ -27,12 +28,16 @@ pub struct MqttConfig {
     pub version: String,
     /// Partitions of `__mqtt_sessions` and `__mqtt_retained` when they are created.
     pub internal_partitions: i32,
+    /// Connections to other brokers.
+    pub bridges: Vec<BridgeConfig>,
     /// `upgrade_outgoing_qos`: deliver with the subscription's QoS even what was published with a lower one.
     pub upgrade_outgoing_qos: bool,
     /// `message_size_limit`: largest payload accepted, bytes; larger ones are refused one by one. `None` = any.
     pub message_size_limit: Option<usize>,
     /// What becomes of messages of MQTT 3 clients that the log refuses for good.
     pub dead_letters: DeadLetters,
+    /// `check_retain_source`: a retained message is delivered as long as its publisher may publish it.
+    pub check_retain_source: bool,
     /// What CONNACK says to clients that ask for response information; `%c` stands for the client id. `None` = nothing.
     pub response_information: Option<String>,
     /// Another server for clients that are not served here.
@@ -53,9 +58,11 @@ impl Default for MqttConfig {
             sys_interval: Some(Duration::from_secs(10)),
             version: concat!("tributary version ", env!("CARGO_PKG_VERSION")).to_owned(),
             internal_partitions: 4,
+            bridges: Vec::new(),
             upgrade_outgoing_qos: false,
             message_size_limit: None,
             dead_letters: DeadLetters::default(),
+            check_retain_source: true,
             response_information: None,
             redirect: None,
             checkpoint_interval: Duration::from_millis(500),

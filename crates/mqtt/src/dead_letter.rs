@@ -121,6 +121,7 @@ mod tests {
             properties: Default::default(),
             expiry_s: None,
             client: None,
+            source: None,
         };
         let shown = |record: &Record| {
             let text = |b: &Bytes| String::from_utf8_lossy(b).into_owned();

@@ -17,10 +17,12 @@
 //! ```
 
 mod auth;
+mod bridge;
 mod broker;
 mod config;
 mod dead_letter;
 mod deliver;
+mod dynsec;
 mod error;
 mod exposed;
 pub mod mapping;
@@ -45,11 +47,13 @@ pub use auth::{
     Access, AclFile, Authenticator, Authorizer, Credentials, Hashing, PasswordFile, PasswordHash, Principal,
     ScramSecret, Verdict,
 };
+pub use bridge::{BridgeConfig, BridgeDirection, BridgeStart, BridgeTls, BridgeTopic};
 pub use config::{
     AckLevel, AutoCreate, Limits, ListenAddress, ListenerConfig, MqttConfig, Redirect, RouteConfig, RouteKey,
     Transport,
 };
 pub use dead_letter::DeadLetters;
+pub use dynsec::{DynamicRights, DynamicSecurity, DynamicSecurityError, DynamicUsers};
 pub use error::MqttError;
 pub use net::websocket;
-pub use server::{Listening, MqttHandle, Server};
+pub use server::{Listening, LogTopic, MqttHandle, Server};

@@ -1,6 +1,8 @@
 //! Mapping v1 between MQTT messages and Kafka records. `docs/mqtt-kafka-mapping.md` is the text; its rules are
 //! numbered, and the tests below carry the numbers.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use client::door::{Header, Record, StoredRecord};
 use mqtt_codec::{Properties, PropertiesBuf, Property, QoS, topic as name};
@@ -16,6 +18,8 @@ const RETAIN: &[u8] = b"mqtt.retain";
 const TOPIC: &[u8] = b"mqtt.topic";
 const CLIENT: &[u8] = b"mqtt.client";
 const EXPIRY: &[u8] = b"mqtt.expiry";
+/// Who retained a message (only in `__mqtt_retained`).
+const SOURCE: &[u8] = b"mqtt.source";
 const PAYLOAD_FORMAT: &[u8] = b"mqtt.payload-format";
 const CONTENT_TYPE: &[u8] = b"mqtt.content-type";
 const RESPONSE_TOPIC: &[u8] = b"mqtt.response-topic";
@@ -112,6 +116,7 @@ pub(crate) fn retained_record_of(publication: &Publication) -> Record {
     }
     let mut record = keyed_record_of(&Publication { client: None, ..publication.clone() });
     record.key = key;
+    record.headers.extend(publication.source.as_ref().map(|s| header(SOURCE, Bytes::copy_from_slice(s))));
     record
 }
 
@@ -155,7 +160,13 @@ pub(crate) fn message_of(
 pub(crate) fn retained_message_of(record: StoredRecord, position: Position) -> Option<Message> {
     let topic = record.key.clone()?;
     let valid = std::str::from_utf8(&topic).is_ok_and(|t| name::validate_name(t).is_ok());
-    (valid && record.value.is_some()).then(|| message_with_topic(record, topic, position))
+    let source =
+        record.headers.iter().rev().find(|h| h.key == SOURCE).and_then(|h| h.value.as_deref().map(Arc::from));
+    (valid && record.value.is_some()).then(|| {
+        let mut message = message_with_topic(record, topic, position);
+        message.publication.source = source;
+        message
+    })
 }
 
 fn message_with_topic(record: StoredRecord, topic: Bytes, position: Position) -> Message {
@@ -169,6 +180,7 @@ fn message_with_topic(record: StoredRecord, topic: Bytes, position: Position) ->
             properties,
             expiry_s,
             client,
+            source: None,
         },
         stored_ms: record.timestamp_ms,
         position: Some(position),

@@ -1,5 +1,7 @@
 //! A message as it travels inside the broker: one allocation shared by all who get it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use mqtt_codec::{PropertiesBuf, QoS};
 
@@ -38,6 +40,8 @@ pub(crate) struct Publication {
     pub(crate) expiry_s: Option<u32>,
     /// The publisher's client id, when it holds a no-local subscription.
     pub(crate) client: Option<Bytes>,
+    /// Who retained it, where somebody may ask: see [`Source`](crate::auth::Source).
+    pub(crate) source: Option<Arc<[u8]>>,
 }
 
 /// A message on its way to subscribers.

@@ -28,6 +28,8 @@ pub(crate) struct Retained {
 struct Topics {
     entries: BTreeMap<Bytes, Entry>,
     messages: usize,
+    /// Payloads of the messages.
+    bytes: usize,
     deletions: usize,
 }
 
@@ -72,6 +74,12 @@ impl Retained {
         self.topics.read().messages
     }
 
+    /// Messages, and bytes of their payloads.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        let topics = self.topics.read();
+        (topics.messages, topics.bytes)
+    }
+
     /// Whether the topic has one.
     pub(crate) fn contains(&self, topic: &[u8]) -> bool {
         self.topics.read().entries.get(topic).is_some_and(|e| e.message.is_some())
@@ -102,10 +110,13 @@ impl Retained {
     pub(crate) fn apply(&self, topic: Bytes, message: Option<Arc<Message>>, at: Position) {
         let topics = &mut *self.topics.write();
         let is_message = message.is_some();
+        let bytes = |m: &Option<Arc<Message>>| m.as_ref().map_or(0, |m| m.publication.payload.len());
+        let comes = bytes(&message);
         match topics.entries.get_mut(&topic) {
             Some(known) if known.at.partition == at.partition && known.at.offset > at.offset => return,
             Some(known) => {
                 topics.messages -= usize::from(known.message.is_some());
+                topics.bytes -= bytes(&known.message);
                 topics.deletions -= usize::from(known.message.is_none());
                 *known = Entry { message, at };
             }
@@ -114,6 +125,7 @@ impl Retained {
             }
         }
         topics.messages += usize::from(is_message);
+        topics.bytes += comes;
         topics.deletions += usize::from(!is_message);
         if topics.deletions > DELETIONS_KEPT {
             topics.entries.retain(|_, e| e.message.is_some());
@@ -127,6 +139,8 @@ impl Retained {
         topics.entries.retain(|_, e| e.at.partition != partition);
         topics.messages = topics.entries.values().filter(|e| e.message.is_some()).count();
         topics.deletions = topics.entries.len() - topics.messages;
+        let messages = topics.entries.values().filter_map(|e| e.message.as_ref());
+        topics.bytes = messages.map(|m| m.publication.payload.len()).sum();
     }
 
     /// The messages whose topic matches, in topic order.
@@ -170,6 +184,7 @@ mod tests {
                 properties: PropertiesBuf::new(),
                 expiry_s: None,
                 client: None,
+                source: None,
             },
             stored_ms: 0,
             position: None,

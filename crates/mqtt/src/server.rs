@@ -10,6 +10,7 @@ use mqtt_codec::ReasonCode;
 use tokio::sync::watch;
 
 use crate::auth::{Login, Outcome};
+use crate::bridge;
 use crate::broker::Broker;
 use crate::deliver::{Hub, QueueLimits};
 use crate::exposed::Exposed;
@@ -48,6 +49,11 @@ impl Server {
     pub async fn start(config: MqttConfig, door: Arc<dyn Door>) -> Result<MqttHandle, MqttError> {
         let started = Instant::now();
         check(&config)?;
+        let bridges: Vec<_> = config
+            .bridges
+            .iter()
+            .map(|b| Ok((Arc::new(b.clone()), bridge::tls_of(b)?)))
+            .collect::<Result<_, MqttError>>()?;
         let routes = Routes::new(&config.routes, &config.auto_create)?;
         let access = door.access();
         let bind = |listener: &ListenerConfig| Listener::bind(listener.clone(), access.clone());
@@ -93,6 +99,7 @@ impl Server {
             queue_limits: limits,
             timers: Timers::default(),
             started,
+            listeners: bound.iter().map(|(listener, _)| listener.clone()).collect(),
             config,
         });
         if let (Some(nodes), Some(news)) = (nodes, news) {
@@ -128,6 +135,9 @@ impl Server {
         for (listener, socket) in bound {
             listeners.push((listener.clone(), socket.address()));
             tokio::spawn(listener.run(socket, broker.clone(), open.clone(), stop.subscribe()));
+        }
+        for (bridge, tls) in bridges {
+            hub.spawn(bridge::run(broker.clone(), bridge, tls, open.clone(), stop.subscribe()));
         }
         let addresses = listeners.iter().filter_map(|(_, address)| address.tcp()).collect();
         Ok(MqttHandle { addresses, listeners, broker, open, stop })
@@ -171,6 +181,11 @@ impl MqttHandle {
         // Every password is hashed once more.
         let _ = tokio::task::spawn_blocking(move || disconnect_unaccepted(&broker, |_| true)).await;
         Ok(())
+    }
+
+    /// Publishes lines of the log.
+    pub fn log(&self) -> LogTopic {
+        LogTopic(Arc::downgrade(&self.broker))
     }
 
     /// Network connections open now.
@@ -224,6 +239,19 @@ impl MqttHandle {
     }
 }
 
+/// Publishes lines of the log under `$SYS/broker/log`, as long as the server runs.
+#[derive(Clone, Debug)]
+pub struct LogTopic(std::sync::Weak<Broker>);
+
+impl LogTopic {
+    /// A line; `severity` is Mosquitto's letter for it: `E`, `W`, `N`, `I` or `D`.
+    pub fn publish(&self, severity: char, line: String) {
+        if let Some(broker) = self.0.upgrade() {
+            broker.tell(&format!("$SYS/broker/log/{severity}"), line.into_bytes());
+        }
+    }
+}
+
 /// One listener of [`MqttHandle::listening`].
 #[derive(Clone, Copy, Debug)]
 pub struct Listening<'a> {
@@ -234,7 +262,7 @@ pub struct Listening<'a> {
 }
 
 /// Ends a connection, once.
-fn kick(live: &mut Live, reason: ReasonCode) {
+pub(crate) fn kick(live: &mut Live, reason: ReasonCode) {
     // The receiving end of a closed channel stands in for the one that is used up.
     let (spent, _) = tokio::sync::oneshot::channel();
     let kick = std::mem::replace(&mut live.kick, spent);

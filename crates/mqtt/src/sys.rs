@@ -33,6 +33,10 @@ fn report(broker: &Broker, said: &mut Said) {
     let total = i64::try_from(broker.registry.len()).unwrap_or(i64::MAX);
     let away = (total - connected).max(0);
     let count = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed).to_string();
+    let (retained, retained_bytes) = broker.retained.size();
+    let heap = memory()
+        .into_iter()
+        .flat_map(|(now, most)| [("heap/current", now.to_string()), ("heap/maximum", most.to_string())]);
     let values = [
         ("uptime", format!("{} seconds", broker.started.elapsed().as_secs())),
         ("clients/total", total.max(connected).to_string()),
@@ -43,7 +47,15 @@ fn report(broker: &Broker, said: &mut Said) {
         ("clients/connected", connected.to_string()),
         ("clients/expired", count(&stats.expired)),
         ("subscriptions/count", broker.hub.subscriptions.len().to_string()),
-        ("retained messages/count", broker.retained.len().to_string()),
+        (
+            "shared_subscriptions/count",
+            broker.hub.shares().iter().map(|g| g.members()).sum::<usize>().to_string(),
+        ),
+        ("retained messages/count", retained.to_string()),
+        // What waits for sessions that are away stands in the log once, and is not counted again here.
+        ("messages/stored", retained.to_string()),
+        ("store/messages/count", retained.to_string()),
+        ("store/messages/bytes", retained_bytes.to_string()),
         ("messages/received", count(&stats.packets_received)),
         ("messages/sent", count(&stats.packets_sent)),
         ("bytes/received", count(&stats.bytes_received)),
@@ -55,9 +67,19 @@ fn report(broker: &Broker, said: &mut Said) {
         ("publish/bytes/received", count(&stats.publish_bytes_received)),
         ("publish/bytes/sent", count(&stats.publish_bytes_sent)),
     ];
-    for (name, value) in values {
+    for (name, value) in values.into_iter().chain(heap) {
         said.say(broker, &format!("$SYS/broker/{name}"), value);
     }
+}
+
+/// Bytes of memory that the process uses now and has used at most; `None` where the system does not tell.
+fn memory() -> Option<(u64, u64)> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kibibytes = |name: &str| {
+        let line = status.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    Some((kibibytes("VmRSS")? * 1024, kibibytes("VmHWM")? * 1024))
 }
 
 /// What was said last: only news are published.
@@ -82,6 +104,7 @@ impl Said {
                 properties: PropertiesBuf::new(),
                 expiry_s: None,
                 client: None,
+                source: None,
             },
             stored_ms: now_ms(),
             position: None,

@@ -7,8 +7,9 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
+mod any_name;
 pub(crate) mod der;
 
 /// Where a listener's TLS comes from.
@@ -150,6 +151,37 @@ pub fn provider(ciphers: &[String]) -> Result<Arc<CryptoProvider>, TlsError> {
 pub fn versions(only_tls_1_3: bool) -> &'static [&'static SupportedProtocolVersion] {
     static NEWEST: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
     if only_tls_1_3 { &NEWEST } else { rustls::ALL_VERSIONS }
+}
+
+/// What a client (a tool, a bridge) does about TLS. `identity` is its certificate and its key.
+///
+/// # Errors
+/// [`TlsError`]
+pub fn client_config(
+    roots: RootCertStore,
+    identity: Option<(&Path, &Path)>,
+    insecure: bool,
+    only_tls_1_3: bool,
+    ciphers: &[String],
+) -> Result<ClientConfig, TlsError> {
+    let wrong = |error: rustls::Error| TlsError::Setting(error.to_string());
+    let provider = provider(ciphers)?;
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(versions(only_tls_1_3))
+        .map_err(wrong)?;
+    let builder = if insecure {
+        let verifier = any_name::AnyName::new(roots, provider).map_err(TlsError::Setting)?;
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+    } else {
+        builder.with_root_certificates(roots)
+    };
+    match identity {
+        Some((certificate, key)) => {
+            let chain = certificates("certificate", certificate)?;
+            builder.with_client_auth_cert(chain, private_key("key", key)?).map_err(wrong)
+        }
+        None => Ok(builder.with_no_client_auth()),
+    }
 }
 
 impl TlsFiles {

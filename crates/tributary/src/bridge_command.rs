@@ -131,7 +131,7 @@ pub fn run(args: BridgeArgs) -> ExitCode {
         (_, true) => Verbosity::Quiet,
         _ => Verbosity::Normal,
     };
-    let _ = logging::start(verbosity, &Destination { file: None, stderr: true });
+    let _ = logging::start(verbosity, &Destination { stderr: true, ..Destination::default() });
     let config = match args.config() {
         Ok(config) => config,
         Err(problem) => {

@@ -164,6 +164,14 @@ async fn serve_on(
         },
         None => None,
     };
+    if let (Some(mqtt), Some(mut lines)) = (&mqtt, crate::logging::published()) {
+        let log = mqtt.log();
+        tokio::spawn(async move {
+            while let Some(line) = lines.recv().await {
+                log.publish(line.severity, line.text);
+            }
+        });
+    }
     let written = pid_file.map(PidFile::write).transpose();
     if written.is_ok() {
         announce(log, mqtt.as_ref(), console.as_ref());

@@ -7,15 +7,20 @@ mod login;
 mod password_file;
 mod rights;
 pub(crate) mod scram;
+mod source;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::dynsec::DynamicSecurity;
 
 pub use acl_file::AclFile;
 pub use client::security::scram::{ScramMechanism, ScramSecret};
 pub(crate) use login::{Login, Outcome, Proof, scram_secret};
 pub use password_file::{Hashing, PasswordFile, PasswordHash};
 pub(crate) use rights::Rights;
+pub(crate) use source::Source;
 
 /// What a CONNECT says about its sender.
 #[derive(Clone, Copy, Debug)]
@@ -88,5 +93,10 @@ pub trait Authorizer: fmt::Debug + Send + Sync {
     /// Changes whenever an answer may have changed: answers of one version may be remembered.
     fn version(&self) -> u64 {
         0
+    }
+
+    /// Dynamic security that it is part of: who may publish there, changes it by messages.
+    fn control(&self) -> Option<&Arc<DynamicSecurity>> {
+        None
     }
 }

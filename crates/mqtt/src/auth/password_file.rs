@@ -71,6 +71,20 @@ impl PasswordHash {
         Ok(Self { hashing, salt, hash, server_key })
     }
 
+    /// A hash of PBKDF2 that was made elsewhere; `None` where it is none.
+    pub(crate) fn from_pbkdf2(rounds: NonZeroU32, salt: Vec<u8>, hash: Vec<u8>) -> Option<Self> {
+        let fits = rounds.get() <= ITERATIONS_MAX && hash.len() == HASH_BYTES;
+        fits.then_some(Self { hashing: Hashing::Pbkdf2(rounds), salt, hash, server_key: Vec::new() })
+    }
+
+    /// Rounds, salt and hash, where it is one of PBKDF2.
+    pub(crate) fn pbkdf2(&self) -> Option<(NonZeroU32, &[u8], &[u8])> {
+        match self.hashing {
+            Hashing::Pbkdf2(rounds) => Some((rounds, &self.salt, &self.hash)),
+            _ => None,
+        }
+    }
+
     /// Reads what stands behind the colon.
     ///
     /// # Errors

@@ -186,7 +186,7 @@ impl Consumer {
     }
 
     /// Messages that wait.
-    pub(super) fn queued(&self) -> usize {
+    pub(crate) fn queued(&self) -> usize {
         let inner = self.inner.lock();
         inner.acked.len() + inner.unacked.len()
     }

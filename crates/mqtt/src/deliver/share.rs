@@ -113,6 +113,11 @@ impl ShareGroup {
         empty
     }
 
+    /// Number of members, connected or not.
+    pub(crate) fn members(&self) -> usize {
+        self.members.lock().list.len()
+    }
+
     /// Whether some member is there to take messages.
     pub(crate) fn is_attended(&self) -> bool {
         self.members.lock().list.iter().any(|m| m.online)

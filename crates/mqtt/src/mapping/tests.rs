@@ -34,6 +34,7 @@ fn publication(topic: &str, properties: &[Property<'_>]) -> Publication {
         properties: PropertiesBuf::from_properties(properties.iter().copied()).unwrap(),
         expiry_s: None,
         client: None,
+        source: None,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use futures_util::FutureExt;
 use hashbrown::HashMap;
-use mqtt_codec::{Decoder, Packet, ReasonCode};
+use mqtt_codec::{Decoder, Packet, ProtocolVersion, ReasonCode};
 
 use super::alarm::Alarm;
 use super::aliases::Aliases;
@@ -19,6 +19,7 @@ use super::outbuf::OutBuf;
 use super::stream::Stream;
 use super::under_way::UnderWay;
 use crate::auth::Rights;
+use crate::bridge::Link;
 use crate::broker::Broker;
 use crate::message::now_ms;
 use crate::packet::{auth, connect};
@@ -100,82 +101,144 @@ pub(super) async fn serve(
         }
     };
     Stats::add(&broker.stats.connects, 1);
-    broker.stats.client_connected();
     decoder.set_packet_size_max(broker.config.limits.max_packet_size);
-    let connect::Entered {
-        session,
-        seat,
-        mut kick,
-        ended,
-        connack,
-        keep_alive,
-        receive_maximum,
-        window,
-        packet_size_max,
-        login,
-    } = entered;
-    let receiving = session.inbound.len();
-    let mut connection = Connection {
-        no_local: session.consumer.has_no_local(),
-        shares: broker.hub.shares_of(&session.consumer),
+    let connack = Packet::ConnAck(Box::new(entered.connack.clone()));
+    let arrival = Arrival {
+        broker,
         listener,
-        session,
         version,
-        aliases: Vec::new(),
-        outgoing_aliases: Aliases::new(tells.aliases.min(broker.config.limits.max_outgoing_aliases)),
-        receiving,
-        receive_maximum,
-        keep_alive,
-        is_bridge,
-        since_ms: now_ms(),
-        reauthentication,
-        rights: Rights::new(login),
-        packet_size_max,
-        tells,
+        stream,
         decoder,
         input,
-        stream,
-        peer,
-        output: OutBuf::default(),
-        gathered: None,
-        under_way: UnderWay::default(),
-        unanswered: 0,
-        alarm: Alarm::default(),
-        deliveries: Vec::new(),
-        heard: Instant::now(),
-        checkpoint_due: None,
-        located: HashMap::new(),
-        located_in: broker.hub.image(),
-        broker: broker.clone(),
+        entered,
+        tells,
+        reauthentication,
+        is_bridge,
+        link: None,
+        guest,
     };
-    connection.session.outbound.set_window(window);
-    connection.session.inbound.new_connection();
-    connection.send(&Packet::ConnAck(Box::new(connack)));
-    let connack_fits = connection.output.len() <= packet_size_max;
-    if !connack_fits {
-        connection.output = OutBuf::default();
+    arrival.attend(|connection| connection.send(&connack)).await;
+}
+
+/// A connection whose handshake is done, and its session.
+pub(crate) struct Arrival {
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) listener: Arc<Listener>,
+    pub(crate) version: ProtocolVersion,
+    pub(crate) stream: Stream,
+    pub(crate) decoder: Decoder,
+    pub(crate) input: BytesMut,
+    pub(crate) entered: connect::Entered,
+    pub(crate) tells: connect::Tells,
+    pub(crate) reauthentication: Option<auth::Reauthentication>,
+    /// See [`Connection::is_bridge`].
+    pub(crate) is_bridge: bool,
+    /// Where this broker has opened the connection.
+    pub(crate) link: Option<Box<Link>>,
+    pub(crate) guest: Guest,
+}
+
+impl Arrival {
+    /// Serves the connection to its end, beginning with what `first` sends; answers why it ended, where that was our doing.
+    pub(crate) async fn attend(self, first: impl FnOnce(&mut Connection)) -> Option<ReasonCode> {
+        let Self {
+            broker,
+            listener,
+            version,
+            stream,
+            decoder,
+            input,
+            entered,
+            tells,
+            reauthentication,
+            is_bridge,
+            link,
+            guest,
+        } = self;
+        let peer = guest.peer;
+        broker.stats.client_connected();
+        let connect::Entered {
+            session,
+            seat,
+            mut kick,
+            ended,
+            connack: _,
+            keep_alive,
+            receive_maximum,
+            window,
+            packet_size_max,
+            login,
+        } = entered;
+        let receiving = session.inbound.len();
+        let mut connection = Connection {
+            no_local: session.consumer.has_no_local(),
+            shares: broker.hub.shares_of(&session.consumer),
+            listener,
+            session,
+            version,
+            aliases: Vec::new(),
+            outgoing_aliases: Aliases::new(tells.aliases.min(broker.config.limits.max_outgoing_aliases)),
+            receiving,
+            receive_maximum,
+            keep_alive,
+            is_bridge,
+            since_ms: now_ms(),
+            link,
+            reauthentication,
+            rights: Rights::new(login),
+            packet_size_max,
+            tells,
+            decoder,
+            input,
+            stream,
+            peer,
+            output: OutBuf::default(),
+            gathered: None,
+            under_way: UnderWay::default(),
+            unanswered: 0,
+            alarm: Alarm::default(),
+            deliveries: Vec::new(),
+            heard: Instant::now(),
+            checkpoint_due: None,
+            located: HashMap::new(),
+            located_in: broker.hub.image(),
+            broker: broker.clone(),
+        };
+        connection.session.outbound.set_window(window);
+        connection.session.inbound.new_connection();
+        first(&mut connection);
+        let first_fits = connection.link.is_some() || connection.output.len() <= packet_size_max;
+        if !first_fits {
+            connection.output = OutBuf::default();
+        }
+        // A panic must cost this connection only, and not its session.
+        let run = std::panic::AssertUnwindSafe(async {
+            if first_fits {
+                connection.run().await
+            } else {
+                Close::Quiet("CONNACK is larger than the client's maximum packet size".to_owned())
+            }
+        });
+        let close = tokio::select! {
+            biased;
+            reason = &mut kick => {
+                let reason = reason.unwrap_or(ReasonCode::ServerShuttingDown);
+                Close::Error(reason, reason.name().to_owned())
+            }
+            close = run.catch_unwind() => close.unwrap_or_else(|_| {
+                tracing::error!(%peer, "a connection panicked; it is closed, the session stays");
+                Close::error(ReasonCode::UnspecifiedError, "internal error")
+            }),
+        };
+        let reason = match &close {
+            Close::Error(reason, _) => Some(*reason),
+            _ => None,
+        };
+        connection.end(close, &seat).await;
+        broker.stats.connected.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        let _ = ended.send(true);
+        broker.registry.remove_if_empty(&seat);
+        drop(guest);
+        reason
     }
-    // A panic must cost this connection only, and not its session.
-    let run = std::panic::AssertUnwindSafe(async {
-        if connack_fits {
-            connection.run().await
-        } else {
-            Close::Quiet("CONNACK is larger than the client's maximum packet size".to_owned())
-        }
-    });
-    let close = tokio::select! {
-        biased;
-        reason = &mut kick => {
-            let reason = reason.unwrap_or(ReasonCode::ServerShuttingDown);
-            Close::Error(reason, reason.name().to_owned())
-        }
-        close = run.catch_unwind() => close.unwrap_or_else(|_| {
-            tracing::error!(%peer, "a connection panicked; it is closed, the session stays");
-            Close::error(ReasonCode::UnspecifiedError, "internal error")
-        }),
-    };
-    connection.end(close, &seat).await;
-    broker.stats.connected.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
-    let _ = ended.send(true);
-    broker.registry.remove_if_empty(&seat);
 }

@@ -12,6 +12,8 @@ use crate::broker::reason_of;
 pub(crate) enum Close {
     /// DISCONNECT without a will.
     Disconnected,
+    /// A bridge that is wanted only when there is something to send has had nothing for long.
+    Idle,
     /// The client is gone, or asked for its will.
     Gone(String),
     /// We end it: reason for the client, words for the log.

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use client::door::TopicImage;
 use futures_util::FutureExt;
 use hashbrown::HashMap;
-use mqtt_codec::{Decoder, PacketType, ProtocolVersion, ReasonCode};
+use mqtt_codec::{Decoder, Disconnect, Packet, PacketType, ProtocolVersion, ReasonCode};
 
 use super::alarm::Alarm;
 use super::aliases::Aliases;
@@ -24,6 +24,7 @@ use super::outbuf::OutBuf;
 use super::stream::Stream;
 use super::under_way::UnderWay;
 use crate::auth::Rights;
+use crate::bridge::Link;
 use crate::broker::{Broker, Located};
 use crate::deliver::{Delivery, ShareGroup};
 use crate::packet::{auth, connect};
@@ -63,6 +64,8 @@ pub(crate) struct Connection {
     pub(crate) is_bridge: bool,
     /// When the client connected, milliseconds since the epoch.
     pub(super) since_ms: i64,
+    /// Where this broker has opened the connection.
+    pub(crate) link: Option<Box<Link>>,
     /// How the client may prove itself again.
     pub(crate) reauthentication: Option<auth::Reauthentication>,
     /// What the client may do.
@@ -228,11 +231,20 @@ impl Connection {
     /// The next moment at which something is due.
     fn deadline(&self) -> Option<Instant> {
         let silent = self.keep_alive.and_then(|k| self.heard.checked_add(k));
-        [silent, self.checkpoint_due].into_iter().flatten().min()
+        let of_link = self.link.as_ref().and_then(|l| l.due_at());
+        [silent, self.checkpoint_due, of_link].into_iter().flatten().min()
     }
 
     async fn check_time(&mut self) -> Result<(), Close> {
         let now = Instant::now();
+        if let Some(link) = &mut self.link {
+            if link.is_idle(now) {
+                return Err(Close::Idle);
+            }
+            if link.pings(now) {
+                self.send(&Packet::PingReq);
+            }
+        }
         if self.keep_alive.is_some_and(|k| now.duration_since(self.heard) >= k) {
             // What has arrived but was not read yet counts as heard.
             let before = self.heard;
@@ -306,12 +318,14 @@ impl Connection {
     pub(super) async fn end(mut self, close: Close, seat: &Arc<Seat>) {
         self.flush();
         let how = match &close {
-            Close::Disconnected => Ended::Cleanly,
+            Close::Disconnected | Close::Idle => Ended::Cleanly,
             Close::Error(ReasonCode::SessionTakenOver, _) => Ended::TakenOver,
             _ => Ended::Badly,
         };
         match &close {
-            Close::Disconnected => tracing::debug!(client = %self.name(), "client disconnected"),
+            Close::Disconnected | Close::Idle => {
+                tracing::debug!(client = %self.name(), "client disconnected")
+            }
             Close::Gone(why) => tracing::info!(client = %self.name(), peer = %self.peer, why, "client gone"),
             Close::Quiet(why) => {
                 tracing::info!(client = %self.name(), peer = %self.peer, why, "client closed")
@@ -320,7 +334,13 @@ impl Connection {
                 tracing::info!(client = %self.name(), peer = %self.peer, %reason, why, "client closed");
             }
         }
-        if let Close::Error(reason, why) = close {
+        if self.link.is_some() {
+            // Without DISCONNECT the other broker tells everybody that the bridge is away.
+            if matches!(close, Close::Idle) {
+                self.send(&Packet::Disconnect(Disconnect::new(ReasonCode::Success)));
+            }
+            farewell(&mut self.output, &mut self.stream).await;
+        } else if let Close::Error(reason, why) = close {
             if self.version.is_v5() && reason.allowed_in(PacketType::Disconnect) {
                 self.send_disconnect(reason, why);
             }

@@ -33,8 +33,8 @@ pub(crate) struct Guest {
     pub(crate) is_beyond: bool,
     /// The user name that the client's certificate stands for.
     pub(crate) identity: Identity,
-    pub(super) listener: Arc<Listener>,
-    pub(super) all: Arc<AtomicUsize>,
+    pub(crate) listener: Arc<Listener>,
+    pub(crate) all: Arc<AtomicUsize>,
 }
 
 /// What the certificate says of a client's name.
@@ -72,7 +72,7 @@ pub(super) async fn establish(
     let security = listener.security.load_full();
     if let Some(config) = &security.tls {
         let tls = ServerConnection::new(config.clone()).map_err(io::Error::other)?;
-        stream.start_tls(tls);
+        stream.start_tls(tls.into());
     }
     let mut input = BytesMut::new();
     if security.tls.is_some() {

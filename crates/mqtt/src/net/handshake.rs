@@ -67,6 +67,29 @@ pub(super) async fn read_connect(
     }
 }
 
+/// The next packet of a stream; `None` when it ends.
+pub(crate) async fn read_packet(
+    decoder: &mut Decoder,
+    input: &mut BytesMut,
+    stream: &mut Stream,
+) -> io::Result<Option<Packet>> {
+    loop {
+        match decoder.decode(input) {
+            Ok(Some(packet)) => return Ok(Some(packet)),
+            Ok(None) => {}
+            Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+        }
+        wait_to_read(stream).await?;
+        input.reserve(READ_BYTES);
+        match stream.read(input) {
+            Ok(0) => return Ok(None),
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
 /// Waits until there may be something to read; what the layers still have to write goes out meanwhile.
 pub(super) async fn wait_to_read(stream: &mut Stream) -> io::Result<()> {
     loop {

@@ -36,6 +36,8 @@ const REDIRECTED: usize = 64;
 pub(crate) struct Listener {
     /// Its rules.
     pub(crate) config: ListenerConfig,
+    /// Where it listens, with the port that was picked.
+    pub(crate) bound: ListenAddress,
     /// Who may come in and what they may do; replaced as a whole by a reload.
     pub(crate) security: ArcSwap<Security>,
     /// Users and rights of the log.
@@ -150,6 +152,7 @@ impl Listener {
         let address = config.address.clone();
         let bound = bound.map_err(|source| MqttError::Listen { address, source })?;
         let listener = Self {
+            bound: bound.address(),
             config,
             security: ArcSwap::new(security),
             access,
@@ -157,6 +160,26 @@ impl Listener {
             rate: Mutex::new(Rate { second: Instant::now(), accepted: 0 }),
         };
         Ok((Arc::new(listener), bound))
+    }
+
+    /// What stands for a listener where this broker has opened the connection itself.
+    pub(crate) fn of_bridges() -> Arc<Self> {
+        let config = ListenerConfig::new((Ipv4Addr::UNSPECIFIED, 0).into());
+        let security = Security {
+            allow_anonymous: true,
+            client_id_prefixes: None,
+            authenticator: None,
+            authorizer: None,
+            tls: None,
+        };
+        Arc::new(Self {
+            bound: config.address.clone(),
+            config,
+            security: ArcSwap::new(Arc::new(security)),
+            access: None,
+            open: AtomicUsize::new(1),
+            rate: Mutex::new(Rate { second: Instant::now(), accepted: 0 }),
+        })
     }
 
     pub(super) fn leave(&self) {

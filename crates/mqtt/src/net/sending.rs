@@ -10,7 +10,7 @@ use super::aliases::Alias;
 use super::answers::Step;
 use super::connection::Connection;
 use super::listener::Listener;
-use crate::auth::Access;
+use crate::auth::{Access, Source};
 use crate::deliver::{Delivery, ShareGroup};
 use crate::message::now_ms;
 use crate::session::record::SlotState;
@@ -76,7 +76,10 @@ impl Connection {
         }
     }
 
-    fn deliver(&mut self, delivery: Delivery, share: Option<Arc<ShareGroup>>, now_ms: i64) {
+    fn deliver(&mut self, mut delivery: Delivery, share: Option<Arc<ShareGroup>>, now_ms: i64) {
+        if let Some(link) = &self.link {
+            delivery.qos = link.granted(delivery.qos);
+        }
         if !self.may_get(&delivery) {
             if delivery.qos != QoS::AtMostOnce {
                 self.session.dirty = true;
@@ -112,6 +115,14 @@ impl Connection {
     fn may_get(&mut self, delivery: &Delivery) -> bool {
         let topic = &delivery.message.publication.topic;
         if !self.rights.allow(Access::Read, topic) {
+            return false;
+        }
+        let source = delivery.message.publication.source.as_deref().filter(|_| delivery.from_retained);
+        let broker = &self.broker;
+        if broker.config.check_retain_source
+            && let Some(source) = source.and_then(Source::parse)
+            && !source.may_write(&broker.listeners, delivery.message.topic())
+        {
             return false;
         }
         let Some(kafka) = &mut self.rights.kafka else { return true };
@@ -173,14 +184,18 @@ impl Connection {
         // What was sent before is sent again even when it has expired since: the exchange has to end.
         let expiry = left.unwrap_or(dup.then_some(0));
         let mount = self.listener.clone();
-        let topic = unmounted(&mount, message.topic());
+        let remote = self.link.as_ref().map(|l| l.outgoing(message.topic(), origin.retain));
+        let (topic, retain) = match &remote {
+            Some((name, retain)) => (std::str::from_utf8(name).unwrap_or_default(), *retain),
+            None => (unmounted(&mount, message.topic()), origin.retain),
+        };
         let alias = self.outgoing_aliases.of(topic.as_bytes());
         let fits = {
             let extra = extra_properties(&origin.subscription_ids, expiry, alias);
             let head = PublishHead {
                 dup,
                 qos: if id.is_some() { origin.qos } else { QoS::AtMostOnce },
-                retain: origin.retain,
+                retain,
                 topic: if matches!(alias, Alias::Known(_)) { "" } else { topic },
                 packet_id: id,
                 properties: p.properties.properties(),
@@ -200,6 +215,9 @@ impl Connection {
             return;
         }
         self.outgoing_aliases.sent(topic.as_bytes(), alias);
+        if let Some(link) = &mut self.link {
+            link.moved();
+        }
         self.output.put_payload(&p.payload);
         Stats::add(&self.broker.stats.packets_sent, 1);
         Stats::add(&self.broker.stats.publish_sent, 1);

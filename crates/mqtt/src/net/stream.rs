@@ -5,7 +5,7 @@
 use std::io::{self, IoSlice, Read, Write};
 
 use bytes::{Buf, BytesMut};
-use rustls::ServerConnection;
+use rustls::Connection as Tls;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::outbuf::OutBuf;
@@ -109,7 +109,7 @@ struct Lower {
     early: BytesMut,
     /// Came out of TLS and was put back.
     unread: BytesMut,
-    tls: Option<Box<ServerConnection>>,
+    tls: Option<Box<Tls>>,
 }
 
 impl Lower {
@@ -204,12 +204,12 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// A stream of plain bytes; `early` was read from the socket already.
-    pub(super) fn new(socket: Socket, early: BytesMut) -> Self {
+    pub(crate) fn new(socket: Socket, early: BytesMut) -> Self {
         Self { lower: Lower { socket, early, unread: BytesMut::new(), tls: None }, framed: None }
     }
 
     /// Puts TLS on it; the handshake goes on with reads and writes.
-    pub(super) fn start_tls(&mut self, mut tls: ServerConnection) {
+    pub(crate) fn start_tls(&mut self, mut tls: Tls) {
         tls.set_buffer_limit(Some(PENDING_MAX));
         self.lower.tls = Some(Box::new(tls));
     }
@@ -221,8 +221,23 @@ impl Stream {
     }
 
     /// The TLS layer.
-    pub(super) fn tls(&self) -> Option<&ServerConnection> {
+    pub(super) fn tls(&self) -> Option<&Tls> {
         self.lower.tls.as_deref()
+    }
+
+    /// Goes on with a handshake that has to be finished before more can be written.
+    pub(crate) async fn handshake_step(&mut self) -> io::Result<()> {
+        super::handshake::wait_to_read(self).await?;
+        let mut input = BytesMut::new();
+        match self.read(&mut input) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {
+                self.unread(input);
+                Ok(())
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.flush(),
+            Err(e) => Err(e),
+        }
     }
 
     /// Waits until [`Stream::read`] may find something.

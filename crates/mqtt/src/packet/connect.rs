@@ -10,7 +10,7 @@ use mqtt_codec::{
 };
 use tokio::sync::{oneshot, watch};
 
-use crate::auth::{Login, Outcome, Proof, Rights};
+use crate::auth::{Login, Outcome, Proof, Rights, Source};
 use crate::broker::Broker;
 use crate::deliver::Consumer;
 use crate::message::Publication;
@@ -146,7 +146,10 @@ pub(crate) async fn enter(
     }
     let login = authenticate(listener, &security, &packet, &client_id, guest).await?;
     let tells = Tells::of(&packet);
-    let will = will(broker, listener, packet.will, version)?;
+    let mut will = will(broker, listener, packet.will, version)?;
+    if let Some(will) = will.as_mut().filter(|w| w.publication.retain && broker.config.check_retain_source) {
+        will.publication.source = Source::of(&login);
+    }
     if will.as_ref().is_some_and(|w| !broker.may_publish(&mut Rights::new(login.clone()), &w.publication)) {
         return Err(Refused::new(ReasonCode::NotAuthorized, "the will's topic is not allowed"));
     }
@@ -394,6 +397,7 @@ fn will(
             properties,
             expiry_s: p.message_expiry_interval,
             client: None,
+            source: None,
         },
     }))
 }

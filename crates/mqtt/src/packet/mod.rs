@@ -23,6 +23,9 @@ impl Connection {
             // Whatever it is, it comes after what was published before.
             self.flush();
         }
+        if self.link.is_some() {
+            return self.handle_as_bridge(packet).await;
+        }
         match packet {
             Packet::Publish(p) => self.handle_publish(p).await,
             Packet::PubAck(a) => self.handle_puback(&a),
@@ -40,6 +43,35 @@ impl Connection {
             Packet::Auth(a) => self.handle_auth(&a),
             Packet::Connect(_) => Err(Close::Quiet("a second CONNECT".to_owned())),
             other => Err(Close::Quiet(format!("{} from a client", other.packet_type()))),
+        }
+    }
+
+    /// Acts on one packet from a broker that this one has connected to.
+    async fn handle_as_bridge(&mut self, packet: Packet) -> Result<(), Close> {
+        match packet {
+            Packet::Publish(p) => {
+                if let Some(link) = &mut self.link {
+                    link.moved();
+                }
+                self.handle_publish(p).await
+            }
+            Packet::PubAck(a) => self.handle_puback(&a),
+            Packet::PubRec(a) => self.handle_pubrec(&a),
+            Packet::PubRel(a) => self.handle_pubrel(&a),
+            Packet::PubComp(a) => self.handle_pubcomp(&a),
+            Packet::SubAck(s) => {
+                if s.reasons.iter().any(|r| r.is_error()) {
+                    tracing::warn!(client = %self.name(), reasons = ?s.reasons, "the other broker refuses a subscription");
+                }
+                Ok(())
+            }
+            Packet::UnsubAck(_) | Packet::PingResp => Ok(()),
+            Packet::PingReq => {
+                self.send(&Packet::PingResp);
+                Ok(())
+            }
+            Packet::Disconnect(d) => Err(Close::Gone(format!("the other broker says {}", d.reason))),
+            other => Err(Close::Quiet(format!("{} from a broker", other.packet_type()))),
         }
     }
 }

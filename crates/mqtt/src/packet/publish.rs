@@ -6,16 +6,19 @@ use bytes::Bytes;
 use client::door::{Ack, DoorError, Record, TopicPartition};
 use mqtt_codec::{PacketId, PropertiesBuf, Property, Publish, QoS, ReasonCode};
 
-use crate::auth::Access;
+use crate::auth::{Access, Source};
 use crate::broker::owned;
 use crate::config::AckLevel;
 use crate::dead_letter::DeadLetters;
+use crate::dynsec;
 use crate::message::{Message, PartitionId, Position, Publication, now_ms};
 use crate::net::{Close, Connection, Sent, Step};
 use crate::session::Step2;
 use crate::session::store::SessionStore;
 use crate::stats::Stats;
 
+/// Where topics begin that commands are sent to.
+const CONTROL: &[u8] = b"$CONTROL/";
 const NO_RIGHT: &str = "no right to publish to this topic";
 
 impl Connection {
@@ -59,6 +62,9 @@ impl Connection {
             self.publish_bridge_state(p, topic);
             return Ok(());
         }
+        if topic.starts_with(CONTROL) && self.control(&p, &topic) {
+            return Ok(());
+        }
         if let Some((reason, why)) = self.refusal(&p, &topic) {
             self.later_refused(p.packet_id, p.qos, reason, why);
             return Ok(());
@@ -86,6 +92,9 @@ impl Connection {
             if topic.is_empty() {
                 return Err(Close::protocol("PUBLISH with a topic alias that was not set"));
             }
+        }
+        if let Some(link) = &self.link {
+            topic = link.local_name(&topic);
         }
         if let Some(mount) = &self.listener.config.mount_point {
             topic = [mount.as_bytes(), &topic].concat().into();
@@ -122,6 +131,7 @@ impl Connection {
                 properties: forwarded(p.properties),
                 expiry_s: None,
                 client: None,
+                source: None,
             }),
             stored_ms: now_ms(),
             position: None,
@@ -137,8 +147,41 @@ impl Connection {
         self.later(std::future::ready(Step::Published { sent, result: Ok(None) }));
     }
 
+    /// Commands to dynamic security; `false` = this is none that may be given.
+    fn control(&mut self, p: &Publish, topic: &Bytes) -> bool {
+        if **topic != *dynsec::REQUEST_TOPIC.as_bytes() || !self.rights.allow(Access::Write, topic) {
+            return false;
+        }
+        let security = self.listener.security.load_full();
+        let Some(dynamic) = security.authorizer.as_ref().and_then(|a| a.control()).cloned() else {
+            return false;
+        };
+        let (broker, payload) = (self.broker.clone(), Bytes::copy_from_slice(&p.payload));
+        let user = self.rights.login().user_name.clone().unwrap_or_default();
+        let admin = format!("{}/{user}", self.name());
+        let sent = Sent { id: p.packet_id, qos: p.qos, matched: true, level: AckLevel::default() };
+        self.later(async move {
+            // Files and hashes take their time.
+            let answer = tokio::task::spawn_blocking(move || dynamic.control(&payload, &admin)).await;
+            let result = match answer {
+                Ok(answer) => {
+                    broker.tell(dynsec::RESPONSE_TOPIC, answer.payload);
+                    // Apart from this connection, which may be one of them.
+                    let kicks = broker.clone();
+                    broker.hub.spawn(async move { kicks.kick_users(&answer.kicks).await });
+                    Ok(None)
+                }
+                Err(_) => Err(DoorError::Unavailable("the commands were not carried out".to_owned())),
+            };
+            Step::Published { sent, result }
+        });
+        true
+    }
+
     async fn store(&mut self, p: Publish, topic: Bytes) -> Result<(), Close> {
+        let has_source = p.retain && self.broker.config.check_retain_source;
         let publication = Publication {
+            source: if has_source { Source::of(self.rights.login()) } else { None },
             payload: p.payload,
             qos: p.qos,
             retain: p.retain,

@@ -24,7 +24,11 @@ impl Connection {
             }
             Acked::Wait => Ok(()),
             Acked::Unknown => {
-                self.send_pubrel(ack.packet_id, ReasonCode::PacketIdentifierNotFound);
+                // A bridge may have forgotten what the other broker remembers, and that is no error.
+                let expected = self.link.is_some();
+                let reason =
+                    if expected { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
+                self.send_pubrel(ack.packet_id, reason);
                 Ok(())
             }
         }

@@ -1,9 +1,11 @@
 //! UNSUBSCRIBE.
 
+use bytes::Bytes;
 use mqtt_codec::topic::SharedFilter;
 use mqtt_codec::{Packet, ReasonCode, UnsubAck, Unsubscribe};
 
 use super::replay::Replay;
+use crate::auth::Access;
 use crate::net::{Close, Connection};
 
 impl Connection {
@@ -20,6 +22,11 @@ impl Connection {
                 (None, Some(replay)) => replay.key(mount),
                 (None, None) => format!("{mount}{filter}"),
             };
+            let plain = shared.map_or_else(|| filter.clone(), |s| format!("{mount}{}", s.filter));
+            if !self.rights.allow(Access::Unsubscribe, &Bytes::from(plain)) {
+                reasons.push(ReasonCode::NotAuthorized);
+                continue;
+            }
             let gone = self.broker.hub.unsubscribe(&consumer, &filter);
             any |= gone;
             reasons.push(if gone { ReasonCode::Success } else { ReasonCode::NoSubscriptionExisted });

@@ -81,6 +81,11 @@ impl Inbound {
         }
     }
 
+    /// The sender has lost its session: what it sends from now on is new. Answers what was known.
+    pub(crate) fn sender_forgot(&mut self) -> Vec<PacketId> {
+        self.packets.drain().map(|(id, _)| id).collect()
+    }
+
     /// The connection ended and nothing is under way any more: what is not stored by now never will be.
     pub(crate) fn forget_unstored(&mut self) {
         self.packets.retain(|_, state| *state != State::Storing);

@@ -189,6 +189,13 @@ impl Outbound {
         (id, slot.map_or(Next::Send, Next::Store))
     }
 
+    /// Takes an identifier for a request of our own (a bridge's SUBSCRIBE).
+    pub(crate) fn reserve_id(&mut self) -> PacketId {
+        let id = self.free_id();
+        self.next_id = id.next();
+        id
+    }
+
     /// Leaves out an identifier: for a delivery that was dropped before it was sent.
     pub(crate) fn skip_id(&mut self) {
         self.next_id = self.free_id().next();

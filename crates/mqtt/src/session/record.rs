@@ -406,6 +406,7 @@ impl Input {
             retain: flags & 0b100 != 0,
             expiry_s: self.option(Self::u32)?,
             client: self.option(Self::bytes)?,
+            source: None,
             properties: checked_properties(&self.bytes()?)?,
         })
     }
@@ -480,6 +481,7 @@ mod tests {
                     properties: PropertiesBuf::from_properties(properties).unwrap(),
                     expiry_s: Some(7),
                     client: None,
+                    source: None,
                 },
             }),
             subscriptions: vec![StoredSubscription {

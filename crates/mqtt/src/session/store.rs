@@ -207,6 +207,11 @@ impl SessionStore {
         (Key::Inbound(id.get()), Some(record::encode_inbound(session.generation)))
     }
 
+    /// Tombstones of inbound QoS 2 packet identifiers.
+    pub(crate) fn inbound_forgotten(ids: &[PacketId]) -> Parts {
+        ids.iter().map(|id| (Key::Inbound(id.get()), None)).collect()
+    }
+
     /// Tombstones for everything of a session.
     pub(crate) fn end(session: &Session) -> Parts {
         let mut parts = vec![(Key::Base, None), (Key::Checkpoint, None)];

@@ -120,13 +120,49 @@ async fn a_right_taken_away_ends_for_live_sessions_and_for_what_is_retained() {
     reader.subscribe("a/+", 0).await;
     assert_eq!(reader.until_ping().await, Vec::<String>::new());
     rules.authorizer = Some(rights("topic read a/#\n"));
-    broker.handle.reload(&[rules]).await.unwrap();
+    broker.handle.reload(&[rules.clone()]).await.unwrap();
     let mut refused = publish("a/kept", "three", 1);
     refused.packet_id = Some(writer.id());
     writer.send(&Packet::Publish(refused)).await;
     assert!(writer.text().await.ends_with(" 0x87"));
+    // Nor is what it had retained delivered while it has no right to publish that.
+    reader.subscribe("a/kept", 0).await;
+    assert_eq!(reader.until_ping().await, Vec::<String>::new());
+    rules.authorizer = Some(rights(before));
+    broker.handle.reload(&[rules]).await.unwrap();
     reader.subscribe("a/kept", 0).await;
     reader.expect("publish a/kept q0 retain one").await;
+}
+
+#[tokio::test]
+async fn what_is_retained_needs_its_publisher_s_right_as_long_as_it_is_delivered() {
+    for checked in [true, false] {
+        let users = "user w\ntopic readwrite a/#\ntopic write b/#\nuser r\ntopic read #\n";
+        let mut rules = ListenerConfig { authorizer: Some(rights(users)), ..listener() };
+        let settings = || MqttConfig { check_retain_source: checked, ..config() };
+        let with = |rules: &ListenerConfig| MqttConfig { listeners: vec![rules.clone()], ..settings() };
+        let broker = Broker::with(with(&rules), Arc::default()).await;
+        let mut writer = broker.connect(login(V5, "w", Some("w"), None)).await;
+        for topic in ["a/1", "b/1"] {
+            let mut kept = publish(topic, "kept", 1);
+            kept.retain = true;
+            writer.publish_packet(kept).await;
+        }
+        // The right to a goes; after a restart on the same port too.
+        rules.authorizer = Some(rights(&users.replace("topic readwrite a/#\n", "")));
+        broker.handle.reload(&[rules.clone()]).await.unwrap();
+        let expected = if checked { vec!["b/1"] } else { vec!["a/1", "b/1"] };
+        let heard = async |broker: &Broker| {
+            let mut reader = broker.connect(login(V311, "r", Some("r"), None)).await;
+            reader.subscribe("#", 0).await;
+            let got = reader.until_ping().await;
+            got.iter().filter_map(|m| m.split(' ').nth(1)).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(heard(&broker).await, expected);
+        rules.address = mqtt::ListenAddress::Tcp(broker.address);
+        let broker = Broker::with(with(&rules), broker.stop().await).await;
+        assert_eq!(heard(&broker).await, expected);
+    }
 }
 
 #[tokio::test]

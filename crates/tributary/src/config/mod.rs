@@ -3,6 +3,7 @@
 
 mod listen;
 mod mosquitto_conf;
+mod mqtt_bridges;
 mod mqtt_listeners;
 mod mqtt_settings;
 pub mod properties;
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 use broker::BrokerConfig;
 use mqtt::MqttConfig;
 
-use crate::logging::{Destination, Verbosity};
+use crate::logging::{self, Destination, Verbosity};
 use mosquitto_conf::Support;
 use sources::{Origin, Setting};
 
@@ -298,17 +299,28 @@ impl Draft {
     /// `log_dest` of a Mosquitto file.
     fn log_destination(&mut self) -> Destination {
         let places: Vec<Setting> = self.mosquitto.iter().filter(|s| s.key == "log_dest").cloned().collect();
-        let mut log = Destination { file: None, stderr: places.is_empty() };
+        let mut log = Destination { stderr: places.is_empty(), ..Destination::default() };
         for place in &places {
             match place.value.split_once([' ', '\t']).unwrap_or((&place.value, "")) {
                 ("file", path) if !path.trim().is_empty() => log.file = Some(path.trim().into()),
                 ("stderr" | "stdout", _) => log.stderr = true,
                 ("none", _) => {}
+                ("topic", _) => log.topic = true,
+                ("syslog", _) => log.syslog = Some(logging::DAEMON),
                 (other, _) => {
                     log.stderr = true;
                     self.notes
                         .push(format!("{}: log_dest {other}: lines go to standard error", place.origin));
                 }
+            }
+        }
+        if let Some(setting) = self.mosquitto.iter().rev().find(|s| s.key == "log_facility").cloned() {
+            // Mosquitto's 0 to 7 are the system's local0 to local7.
+            match setting.value.parse::<u8>() {
+                Ok(local) if local < 8 => log.syslog = log.syslog.map(|_| 16 + local),
+                _ => self
+                    .notes
+                    .push(format!("{}: log_facility: {:?} is not 0 to 7", setting.origin, setting.value)),
             }
         }
         log

@@ -5,11 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mqtt::tls::TlsFiles;
-use mqtt::{AclFile, ListenAddress, ListenerConfig, PasswordFile, Transport};
+use mqtt::{
+    AclFile, DynamicRights, DynamicSecurity, DynamicUsers, ListenAddress, ListenerConfig, PasswordFile,
+    Transport,
+};
 
 use super::mqtt_settings::{boolean, parse};
 use super::sources::{Origin, Setting};
 use super::{Draft, LOOPBACK, MQTT_PORT, listen};
+
+/// Mosquitto's own plugin, known by the name of its library.
+const DYNAMIC_SECURITY: &str = "mosquitto_dynamic_security";
 
 /// Users and rights: of one listener with `per_listener_settings true`, else of all.
 #[derive(Clone, Default)]
@@ -19,6 +25,10 @@ pub(super) struct SecurityDraft {
     auto_id_prefix: Option<String>,
     password_file: Option<(PathBuf, Origin)>,
     acl_file: Option<(PathBuf, Origin)>,
+    /// Mosquitto's dynamic security is asked for: where that stands.
+    dynamic_security: Option<Origin>,
+    /// Its file.
+    dynamic_security_file: Option<(PathBuf, Origin)>,
 }
 
 impl SecurityDraft {
@@ -35,6 +45,20 @@ impl SecurityDraft {
             "auto_id_prefix" => self.auto_id_prefix = Some(value.to_owned()),
             "password_file" => self.password_file = file(),
             "acl_file" => self.acl_file = file(),
+            "plugin" | "auth_plugin" => {
+                let name = Path::new(value).file_stem().and_then(|n| n.to_str());
+                if name != Some(DYNAMIC_SECURITY) {
+                    return Err(format!(
+                        "{value}: plugins are C libraries and cannot be loaded; password_file, acl_file and \
+                         {DYNAMIC_SECURITY} are built in"
+                    ));
+                }
+                self.dynamic_security = Some(setting.origin.clone());
+            }
+            "plugin_opt_config_file" | "auth_opt_config_file" => self.dynamic_security_file = file(),
+            other if other.starts_with("plugin_opt_") || other.starts_with("auth_opt_") => {
+                return Err(format!("{DYNAMIC_SECURITY} has no such option"));
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -43,7 +67,7 @@ impl SecurityDraft {
     /// Reads the files and gives it all to a listener.
     fn apply(&self, listener: &mut ListenerConfig, anonymous: bool, files: &mut Files, draft: &mut Draft) {
         // Who names users means that others stay out.
-        let anonymous = anonymous && self.password_file.is_none();
+        let anonymous = anonymous && self.password_file.is_none() && self.dynamic_security.is_none();
         listener.allow_anonymous = self.allow_anonymous.unwrap_or(anonymous);
         listener.allow_zero_length_clientid = self.allow_zero_length_clientid.unwrap_or(true);
         if let Some(prefix) = &self.auto_id_prefix {
@@ -54,6 +78,27 @@ impl SecurityDraft {
         }
         if let Some((path, origin)) = &self.acl_file {
             listener.authorizer = files.rights(path, origin, draft).map(|f| f as _);
+        }
+        let Some(asked) = &self.dynamic_security else {
+            if let Some((_, origin)) = &self.dynamic_security_file {
+                draft.problems.push(format!("{origin}: plugin_opt_config_file without plugin"));
+            }
+            return;
+        };
+        let Some((path, origin)) = &self.dynamic_security_file else {
+            draft.problems.push(format!("{asked}: plugin: plugin_opt_config_file is missing"));
+            return;
+        };
+        match DynamicSecurity::open(path) {
+            Ok(dynamic) => {
+                let users = DynamicUsers::new(dynamic.clone(), listener.authenticator.take());
+                listener.authenticator = Some(Arc::new(users));
+                let rights = DynamicRights::new(dynamic, listener.authorizer.take());
+                listener.authorizer = Some(Arc::new(rights));
+            }
+            Err(error) => {
+                draft.problems.push(format!("{origin}: plugin_opt_config_file: {} {error}", path.display()));
+            }
         }
     }
 }
@@ -230,7 +275,7 @@ impl ListenerDraft {
                 let n: i64 = parse(value, "a count, or -1 for no limit")?;
                 config.max_connections = usize::try_from(n).ok();
             }
-            "max_qos" => {
+            "max_qos" | "maximum_qos" => {
                 config.max_qos = parse(value, "0, 1 or 2")?;
                 if config.max_qos > 2 {
                     return Err(format!("{value} is not 0, 1 or 2"));

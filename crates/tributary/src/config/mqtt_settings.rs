@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mqtt::{AckLevel, DeadLetters, MqttConfig, Redirect, RouteConfig, RouteKey, Transport};
 
+use super::mqtt_bridges;
 use super::mqtt_listeners::{self, ListenerDraft, SecurityDraft};
 use super::sources::{self, Setting};
 use super::{Draft, MQTT_PORT};
@@ -137,7 +138,14 @@ pub(super) fn build_from_mosquitto(draft: &mut Draft, ports: &[u16]) -> Option<M
     let mut first = ListenerDraft::new();
     let mut blocks: Vec<ListenerDraft> = Vec::new();
     let mut shared = SecurityDraft::default();
+    let mut in_bridge = false;
     for setting in &settings {
+        in_bridge = (in_bridge || setting.key == "connection") && setting.key != "listener";
+        if in_bridge {
+            let outcome = bridge_line(&mut config, &mut first, setting, per_listener, &mut shared);
+            complain(draft, setting, outcome);
+            continue;
+        }
         let block = blocks.last_mut().unwrap_or(&mut first);
         let security = if per_listener { &mut block.security } else { &mut shared };
         let outcome = match setting.key.as_str() {
@@ -168,6 +176,36 @@ pub(super) fn build_from_mosquitto(draft: &mut Draft, ports: &[u16]) -> Option<M
     let shared = (!per_listener).then_some(&shared);
     config.listeners = mqtt_listeners::finish(listeners, shared, !local_only, local_only, draft);
     finish(draft, config)
+}
+
+/// A line after `connection`: of that bridge, or of the whole server.
+fn bridge_line(
+    config: &mut MqttConfig,
+    first: &mut ListenerDraft,
+    setting: &Setting,
+    per_listener: bool,
+    shared: &mut SecurityDraft,
+) -> Result<(), String> {
+    if setting.key == "connection" {
+        if config.bridges.iter().any(|b| b.name == setting.value) {
+            return Err(format!("{} stands there twice", setting.value));
+        }
+        config.bridges.push(mqtt::BridgeConfig::new(&setting.value));
+        return Ok(());
+    }
+    if let Some(bridge) = config.bridges.last_mut()
+        && mqtt_bridges::set(bridge, setting)?
+    {
+        return Ok(());
+    }
+    if setting.key == "port" {
+        return parse::<u16>(&setting.value, "a port, 0 to 65535").map(|port| first.set_port(port));
+    }
+    let security = if per_listener { &mut first.security } else { shared };
+    if security.set(setting)? || set_global(config, setting)? || first.set(setting)? {
+        return Ok(());
+    }
+    Err("has no effect here".to_owned())
 }
 
 /// A setting of the whole server; `false` = it is one of a listener.
@@ -201,6 +239,7 @@ fn set_global(config: &mut MqttConfig, setting: &Setting) -> Result<bool, String
             let bytes: usize = parse(value, "bytes, or 0 for no limit")?;
             config.message_size_limit = (bytes > 0).then_some(bytes);
         }
+        "check_retain_source" => config.check_retain_source = boolean(value)?,
         "upgrade_outgoing_qos" => config.upgrade_outgoing_qos = boolean(value)?,
         // Given to each listener at the end.
         "clientid_prefixes" => {}
@@ -209,6 +248,7 @@ fn set_global(config: &mut MqttConfig, setting: &Setting) -> Result<bool, String
         }
         // Read elsewhere.
         "log_dest"
+        | "log_facility"
         | "log_type"
         | "log_timestamp"
         | "connection_messages"
@@ -229,6 +269,11 @@ fn finish(draft: &mut Draft, mut config: MqttConfig) -> Option<MqttConfig> {
     }
     if config.redirect.as_ref().is_some_and(|r| r.reference.is_empty()) {
         draft.problem("mqtt.server.moved", "mqtt.server.reference says where to".to_owned());
+    }
+    for bridge in &config.bridges {
+        if let Some(why) = mqtt_bridges::missing(bridge) {
+            draft.problems.push(format!("connection {}: {why}", bridge.name));
+        }
     }
     let prefixes =
         draft.mosquitto.iter().rev().find(|s| s.key == "clientid_prefixes").map(|s| s.value.clone());

@@ -47,6 +47,7 @@ pub const NAMES: &[(&str, Tool)] = &[
     ("kafka-verifiable-consumer", kafka::kafka_verifiable_consumer),
     ("kafka-verifiable-producer", kafka::kafka_verifiable_producer),
     ("kafka-verifiable-share-consumer", kafka::kafka_verifiable_share_consumer),
+    ("mosquitto_ctrl", mosquitto::mosquitto_ctrl),
     ("mosquitto_passwd", mosquitto::mosquitto_passwd),
     ("mosquitto_pub", mosquitto::mosquitto_pub),
     ("mosquitto_rr", mosquitto::mosquitto_rr),

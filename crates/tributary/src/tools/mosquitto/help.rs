@@ -106,6 +106,7 @@ Subscription:
             .to_owned()
                 + OUTPUT
         }
+        Tool::Control => String::new(),
         Tool::Request => {
             "\
 mosquitto_rr publishes an MQTT request and prints the response.
@@ -135,6 +136,7 @@ Request and response:
     let example = match tool {
         Tool::Publish => "mosquitto_pub -h localhost -t sensors/1/temp -q 1 -m 21.5",
         Tool::Subscribe => "mosquitto_sub -h localhost -t 'sensors/#' -v",
+        Tool::Control => "mosquitto_ctrl -u admin dynsec listClients",
         Tool::Request => "mosquitto_rr -h localhost -t door/open -e door/answer -m now -W 5",
     };
     format!("{body}\n{CONNECTION}{file}\nExample:\n  {example}\n")

@@ -3,6 +3,7 @@
 
 mod client;
 mod connection;
+mod ctrl;
 mod failure;
 mod format;
 mod help;
@@ -23,6 +24,7 @@ use std::process::ExitCode;
 
 use mqtt_codec::Publish;
 
+pub use ctrl::mosquitto_ctrl;
 pub use passwd::mosquitto_passwd;
 
 use format::Printer;
@@ -72,6 +74,8 @@ fn start(tool: Tool, args: &[String]) -> ExitCode {
             1
         }
         Tool::Request => request::run(&options),
+        // Has a command line of its own.
+        Tool::Control => 1,
     };
     ExitCode::from(code)
 }

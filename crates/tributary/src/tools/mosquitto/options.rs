@@ -21,6 +21,8 @@ pub enum Tool {
     Subscribe,
     /// `mosquitto_rr`
     Request,
+    /// `mosquitto_ctrl`
+    Control,
 }
 
 impl Tool {
@@ -30,6 +32,7 @@ impl Tool {
             Self::Publish => "mosquitto_pub",
             Self::Subscribe => "mosquitto_sub",
             Self::Request => "mosquitto_rr",
+            Self::Control => "mosquitto_ctrl",
         }
     }
 }
@@ -223,7 +226,11 @@ impl Options {
             keep_alive: 60,
             clean: true,
             session_expiry: None,
-            version: if request { ProtocolVersion::V5 } else { ProtocolVersion::V311 },
+            version: if request || tool == Tool::Control {
+                ProtocolVersion::V5
+            } else {
+                ProtocolVersion::V311
+            },
             inflight_max: 20,
             qos: QoS::AtMostOnce,
             retain: false,

@@ -262,7 +262,7 @@ fn ask() -> Result<String, String> {
     }
 }
 
-fn prompt(text: &str) -> Result<String, String> {
+pub fn prompt(text: &str) -> Result<String, String> {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     let input = io::stdin();
