@@ -219,7 +219,7 @@ impl Arrival {
                 Close::Quiet("CONNACK is larger than the client's maximum packet size".to_owned())
             }
         });
-        let close = tokio::select! {
+        let mut close = tokio::select! {
             biased;
             reason = &mut kick => {
                 let reason = reason.unwrap_or(ReasonCode::ServerShuttingDown);
@@ -230,6 +230,11 @@ impl Arrival {
                 Close::error(ReasonCode::UnspecifiedError, "internal error")
             }),
         };
+        if matches!(close, Close::Error(ReasonCode::SessionTakenOver, _))
+            && let Err(said @ Close::Disconnected) = connection.hear_out().await
+        {
+            close = said;
+        }
         let reason = match &close {
             Close::Error(reason, _) => Some(*reason),
             _ => None,

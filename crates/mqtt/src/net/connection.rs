@@ -174,6 +174,21 @@ impl Connection {
         Ok(())
     }
 
+    /// Takes what had arrived when another connection took the session over: a client that publishes, disconnects and
+    /// connects anew at once has said all of it.
+    pub(super) async fn hear_out(&mut self) -> Result<(), Close> {
+        self.read()?;
+        for _ in 0..PACKETS_A_TURN {
+            if !self.may_go_on() {
+                break;
+            }
+            let Some(packet) = self.decoder.decode(&mut self.input)? else { break };
+            Stats::add(&self.broker.stats.packets_received, 1);
+            self.handle(packet).await?;
+        }
+        Ok(())
+    }
+
     /// Whether something waits for the socket.
     fn has_output(&self) -> bool {
         !self.output.is_empty() || self.stream.is_pending()

@@ -97,6 +97,25 @@ async fn takeover() {
 }
 
 #[tokio::test]
+async fn what_was_said_before_a_takeover_counts() {
+    let broker = Broker::start().await;
+    let mut witness = broker.clean(V311, "witness").await;
+    witness.subscribe("said/#", 0).await;
+    for round in 0..20 {
+        let mut old = clean(V311, "same");
+        old.will = Some(will("said/will", "bad", 0));
+        let mut old = broker.connect(old).await;
+        let mut bytes = Packet::Publish(publish("said", &round.to_string(), 0)).to_vec(V311).unwrap();
+        bytes.extend(Packet::Disconnect(Default::default()).to_vec(V311).unwrap());
+        old.send_bytes(&bytes).await;
+        let _new = broker.clean(V311, "same").await;
+        assert!(witness.message().await.ends_with(&format!(" {round}")));
+    }
+    witness.publish("said/end", "x", 0).await;
+    assert!(witness.message().await.contains("said/end"));
+}
+
+#[tokio::test]
 async fn keep_alive_is_one_and_a_half_times() {
     let broker = Broker::start().await;
     let mut c = clean(V5, "quiet");
