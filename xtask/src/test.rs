@@ -16,7 +16,7 @@ pub type Stage = (&'static str, fn(&Foreign) -> Result<()>);
 const STAGES: &[Stage] = &[
     ("format", |_| cargo(&["fmt", "--all", "--check"])),
     ("lints", |_| cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])),
-    ("crates", |_| cargo(&["test", "--workspace", "--locked"])),
+    ("crates", |_| cargo(&["test", "--workspace", "--locked", "--no-fail-fast"])),
     ("arrows between crates", |_| crate::arrows::check()),
     ("codegen", |_| xtask(&["codegen", "--check"])),
     ("codec against kafka-clients", |_| xtask(&["codec-compare"])),
