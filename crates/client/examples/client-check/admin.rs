@@ -1,5 +1,7 @@
 //! Topics, configurations, cluster.
 
+use std::time::Duration;
+
 use client::admin::{
     AlterConfigOp, ConfigResource, ConfigSource, CreateTopicsOptions, IsolationLevel, NewPartitions,
     NewTopic, OffsetSpec, Target,
@@ -33,7 +35,7 @@ pub async fn create_topic(admin: &Admin, name: &str, partitions: i32, configs: &
         if ends.iter().all(|(_, end)| end.is_ok()) {
             return Ok(());
         }
-        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        tokio::time::sleep(Duration::from_millis(25)).await;
     }
     Err(format!("no leaders for {name}").into())
 }
@@ -69,8 +71,14 @@ async fn topics(checks: &Checks, name: String) -> Outcome {
     expect_eq!(same.partitions.len(), 3);
 
     admin.delete_topics(std::slice::from_ref(&name)).await?.remove(0).1?;
-    expect!(!admin.list_topics(true).await?.iter().any(|t| t.name == name), "still listed after deletion");
-    Ok(())
+    // (A real broker hears of it from its controller a moment after the answer.)
+    for _ in 0..1_500 {
+        if !admin.list_topics(true).await?.iter().any(|t| t.name == name) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Err("still listed after deletion".into())
 }
 
 async fn topic_errors(checks: &Checks, name: String) -> Outcome {
