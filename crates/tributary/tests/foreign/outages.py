@@ -120,7 +120,7 @@ def named(user):
 def gateway(name, bootstrap, properties="", more=()):
     port = real_kafka.free_port()
     process = Process(name, [OURS, "serve", "--console", "off", "--store", "kafka", "--bootstrap", bootstrap, "--store-config",
-                             file(name + ".properties", properties), "--mqtt", "127.0.0.1:%d" % port, *more])
+                             file(name + ".properties", properties), "--mqtt", "127.0.0.1:%d" % port, "--node-id", name, *more])
     process.port = port
     return process
 
@@ -225,11 +225,12 @@ class Flood(threading.Thread):
         super().__init__(daemon=True)
         self.count, self.acknowledged, self.sent, self.problem = count, 0, 0, None
         self.topic, self.pad = topic.encode(), b"." * size
-        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket = socket.create_connection(("127.0.0.1", port), WAIT)
         name = name.encode()
         head = b"\x00\x04MQTT\x04\x02\x00\x00" + struct.pack(">H", len(name)) + name
         self.socket.sendall(b"\x10" + bytes([len(head)]) + head)
         equal(self.socket.recv(4), b"\x20\x02\x00\x00")
+        self.socket.settimeout(None)
         threading.Thread(target=self.read, daemon=True).start()
 
     def run(self):
@@ -374,13 +375,14 @@ def _():
     equal(careful.publish("sent/a", "before", 2)[0], 0)
     equal(feeder.publish("through/a", "before", 2)[0], 0)
     until("all are through", lambda: metric(link, "delivered_total") == 1)
+    # (Who connects while the cluster is away waits for its CONNACK.)
+    floods = [Flood(node.port, "flood-%d" % n, "flood/%d" % n, 300, 100_000) for n in range(8)]
     before = {process: process.memory_mb() for process in (node, link)}
     most = dict(before)
     CLUSTER.pause()
     began = time.monotonic()
     try:
         # 240 MB to the gateway, 60 MB to Mosquitto.
-        floods = [Flood(node.port, "flood-%d" % n, "flood/%d" % n, 300, 100_000) for n in range(8)]
         for flood in floods:
             flood.start()
         mids = [careful.send("sent/a", "%d" % n, 2) for n in range(50)]
