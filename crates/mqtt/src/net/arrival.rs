@@ -160,7 +160,7 @@ impl Arrival {
         let connect::Entered {
             session,
             seat,
-            mut kick,
+            kick,
             ended,
             connack: _,
             keep_alive,
@@ -193,6 +193,8 @@ impl Arrival {
             stream,
             peer,
             output: OutBuf::default(),
+            kick,
+            leaving: None,
             gathered: None,
             under_way: UnderWay::default(),
             unanswered: 0,
@@ -219,22 +221,10 @@ impl Arrival {
                 Close::Quiet("CONNACK is larger than the client's maximum packet size".to_owned())
             }
         });
-        let mut close = tokio::select! {
-            biased;
-            reason = &mut kick => {
-                let reason = reason.unwrap_or(ReasonCode::ServerShuttingDown);
-                Close::Error(reason, reason.name().to_owned())
-            }
-            close = run.catch_unwind() => close.unwrap_or_else(|_| {
-                tracing::error!(%peer, "a connection panicked; it is closed, the session stays");
-                Close::error(ReasonCode::UnspecifiedError, "internal error")
-            }),
-        };
-        if matches!(close, Close::Error(ReasonCode::SessionTakenOver, _))
-            && let Err(said @ Close::Disconnected) = connection.hear_out().await
-        {
-            close = said;
-        }
+        let close = run.catch_unwind().await.unwrap_or_else(|_| {
+            tracing::error!(%peer, "a connection panicked; it is closed, the session stays");
+            Close::error(ReasonCode::UnspecifiedError, "internal error")
+        });
         let reason = match &close {
             Close::Error(reason, _) => Some(*reason),
             _ => None,

@@ -12,6 +12,7 @@ use client::door::TopicImage;
 use futures_util::FutureExt;
 use hashbrown::HashMap;
 use mqtt_codec::{Decoder, Disconnect, Packet, PacketType, ProtocolVersion, ReasonCode};
+use tokio::sync::oneshot;
 
 use super::alarm::Alarm;
 use super::aliases::Aliases;
@@ -79,6 +80,10 @@ pub(crate) struct Connection {
     pub(super) stream: Stream,
     pub(super) peer: SocketAddr,
     pub(super) output: OutBuf,
+    /// Ends the connection, between two packets.
+    pub(super) kick: oneshot::Receiver<ReasonCode>,
+    /// Why it ends once all that had arrived by then is handled.
+    pub(super) leaving: Option<ReasonCode>,
     pub(super) gathered: Option<Gathered>,
     pub(super) under_way: UnderWay,
     /// What the client sent and got no answer to: gathered or under way.
@@ -152,12 +157,26 @@ impl Connection {
 
         let may_read = self.may_go_on();
         let buffered = may_read && self.has_whole_packet()?;
+        if let Some(reason) = self.leaving.filter(|_| !buffered) {
+            return Err(Close::error(reason, reason.name()));
+        }
         let deadline = self.deadline();
         // In no fixed order: a flood of deliveries shall not keep us from reading, nor the other way round.
         tokio::select! {
             step = self.under_way.next(), if !self.under_way.is_empty() => {
                 if let Some(step) = step {
                     self.step(step)?;
+                }
+            }
+            reason = &mut self.kick, if self.leaving.is_none() => {
+                let reason = reason.unwrap_or(ReasonCode::ServerShuttingDown);
+                self.leaving = Some(reason);
+                if reason == ReasonCode::SessionTakenOver {
+                    // A client that publishes, goes and connects anew at once has said all of it. (That it went is
+                    // no news.)
+                    let _ = self.read();
+                } else {
+                    return Err(Close::error(reason, reason.name()));
                 }
             }
             () = self.session.consumer.ready.notified(), if !self.output.is_full() => {}
@@ -170,21 +189,6 @@ impl Connection {
             }
             () = tokio::task::yield_now(), if buffered || more => {}
             () = self.alarm.at(deadline) => self.check_time().await?,
-        }
-        Ok(())
-    }
-
-    /// Takes what had arrived when another connection took the session over: a client that publishes, disconnects and
-    /// connects anew at once has said all of it.
-    pub(super) async fn hear_out(&mut self) -> Result<(), Close> {
-        self.read()?;
-        for _ in 0..PACKETS_A_TURN {
-            if !self.may_go_on() {
-                break;
-            }
-            let Some(packet) = self.decoder.decode(&mut self.input)? else { break };
-            Stats::add(&self.broker.stats.packets_received, 1);
-            self.handle(packet).await?;
         }
         Ok(())
     }

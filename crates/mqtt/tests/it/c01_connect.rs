@@ -100,19 +100,21 @@ async fn takeover() {
 async fn what_was_said_before_a_takeover_counts() {
     let broker = Broker::start().await;
     let mut witness = broker.clean(V311, "witness").await;
-    witness.subscribe("said/#", 0).await;
+    witness.subscribe("#", 0).await;
     for round in 0..20 {
         let mut old = clean(V311, "same");
-        old.will = Some(will("said/will", "bad", 0));
+        old.will = Some(will("will", "bad", 0));
         let mut old = broker.connect(old).await;
-        let mut bytes = Packet::Publish(publish("said", &round.to_string(), 0)).to_vec(V311).unwrap();
+        // Each of them has to make its topic first.
+        let said = Packet::Publish(publish(&format!("said-{round}"), &round.to_string(), 0));
+        let mut bytes = said.to_vec(V311).unwrap();
         bytes.extend(Packet::Disconnect(Default::default()).to_vec(V311).unwrap());
         old.send_bytes(&bytes).await;
         let _new = broker.clean(V311, "same").await;
         assert!(witness.message().await.ends_with(&format!(" {round}")));
     }
-    witness.publish("said/end", "x", 0).await;
-    assert!(witness.message().await.contains("said/end"));
+    witness.publish("end", "x", 0).await;
+    assert!(witness.message().await.ends_with(" x"));
 }
 
 #[tokio::test]
