@@ -7,8 +7,9 @@ when it is killed, with Mosquitto's own subscriber instead of the bridge.
 
 Without `--all` each victim is killed in one mix only. `--rounds` kills for each (default 1). `--only` runs the checks with TEXT in
 their names. Ends with `N passed, M failed`."""
-import argparse, json, os, random, re, shutil, signal, subprocess, sys, tempfile, time, traceback, urllib.request
-import real_kafka
+import argparse, json, os, random, re, shutil, signal, subprocess, tempfile, time, urllib.request
+import checks, real_kafka
+from checks import WAIT, check, finish, until
 
 p = argparse.ArgumentParser()
 p.add_argument("--ours", required=True)
@@ -19,35 +20,8 @@ p.add_argument("--only", default="")
 p.add_argument("--seed", type=int, default=None)
 a = p.parse_args()
 OURS = os.path.abspath(a.ours)
-WAIT = 60
-passed, failed = 0, []
+checks.only = a.only
 random.seed(a.seed)
-
-
-def check(name):
-    def run(function):
-        global passed
-        if a.only not in name:
-            return function
-        began = time.monotonic()
-        try:
-            said = function()
-            passed += 1
-            print("pass %s (%.1f s)%s" % (name, time.monotonic() - began, ": " + said if said else ""), flush=True)
-        except Exception:
-            failed.append(name)
-            print("FAIL", name, flush=True)
-            traceback.print_exc()
-        return function
-    return run
-
-
-def until(what, condition, seconds=WAIT):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError("not within %d s: %s" % (seconds, what))
-        time.sleep(0.05)
 
 
 def run(command, inp=None, timeout=WAIT):
@@ -482,6 +456,5 @@ for process in PROCESSES:
     process.kill()
 if "Apache Kafka" in started:
     started["Apache Kafka"].stop()
-shutil.rmtree(FOLDER, ignore_errors=True) if not failed else print("logs in", FOLDER)
-print("%d passed, %d failed" % (passed, len(failed)))
-sys.exit(1 if failed else 0)
+shutil.rmtree(FOLDER, ignore_errors=True) if not checks.failed else print("logs in", FOLDER)
+finish()

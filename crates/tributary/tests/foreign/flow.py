@@ -5,35 +5,14 @@
 
 Starts one node. Publishers: Debian's mosquitto_pub, ours. Consumers: Kafka's console consumer, kcat, ours. Producers:
 Kafka's console producer, kcat, ours. Subscribers: Debian's mosquitto_sub, ours. Ends with `N passed, M failed`."""
-import argparse, glob, os, shutil, signal, subprocess, sys, tempfile, time, traceback
+import argparse, glob, os, shutil, signal, subprocess, tempfile, time
 import real_kafka
+from checks import WAIT, check, equal, finish
 
 p = argparse.ArgumentParser()
 p.add_argument("--ours", required=True)
 a = p.parse_args()
 OURS = os.path.abspath(a.ours)
-WAIT = 60
-passed, failed = 0, []
-
-
-def check(name):
-    def run(function):
-        global passed
-        try:
-            function()
-            passed += 1
-            print("pass", name, flush=True)
-        except Exception:
-            failed.append(name)
-            print("FAIL", name, flush=True)
-            traceback.print_exc()
-        return function
-    return run
-
-
-def equal(got, expected):
-    if got != expected:
-        raise AssertionError("got %r\nexpected %r" % (got, expected))
 
 
 def run(command, inp=None, timeout=WAIT, status=0):
@@ -203,5 +182,4 @@ def _():
 
 
 node.stop()
-print("%d passed, %d failed" % (passed, len(failed)))
-sys.exit(1 if failed else 0)
+finish()

@@ -7,10 +7,11 @@ server.
 Publishes and subscribes with paho and Debian's tools, reads with Kafka's client, kills the gateway and one of the brokers under
 load. `--door` is a program that holds the door to its promises on the brokers of DOOR_BOOTSTRAP. Ends with `N passed, M failed`.
 Needs a Python with requirements.txt installed."""
-import argparse, os, shutil, signal, subprocess, sys, tempfile, threading, time, traceback
+import argparse, os, subprocess, threading, time
 import confluent_kafka, confluent_kafka.admin
-import paho.mqtt.client as mqtt
 import real_kafka
+from checks import WAIT, check, equal, finish, until
+from gateways import OurKafka, client, end, payloads, publish_all, records, serve, subscribe
 
 p = argparse.ArgumentParser()
 p.add_argument("--ours", required=True)
@@ -18,55 +19,6 @@ p.add_argument("--kills", type=int, default=2, help="how often the gateway, and 
 p.add_argument("--door", default="")
 a = p.parse_args()
 OURS = os.path.abspath(a.ours)
-WAIT = 60
-passed, failed = 0, []
-
-
-def check(name):
-    def run(function):
-        global passed
-        try:
-            function()
-            passed += 1
-            print("pass", name, flush=True)
-        except Exception:
-            failed.append(name)
-            print("FAIL", name, flush=True)
-            traceback.print_exc()
-        return function
-    return run
-
-
-def equal(got, expected):
-    if got != expected:
-        raise AssertionError("got %r\nexpected %r" % (got, expected))
-
-
-def serve(*args):
-    """The process, and what it listens on."""
-    process = subprocess.Popen([OURS, "serve", "--console", "off", *args], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
-    addresses = {}
-    for line in process.stdout:
-        words = line.split()
-        if words and words[0] == "listening":
-            addresses[words[1]] = words[2]
-        if words == ["ready"]:
-            return process, addresses
-    raise SystemExit("the node did not start")
-
-
-class OurKafka:
-    """Our own server as the cluster."""
-
-    def __init__(self):
-        self.data = tempfile.mkdtemp(prefix="gateway-")
-        self.process, addresses = serve("--mqtt", "off", "--kafka", "127.0.0.1:0", "--data", self.data + "/d")
-        self.bootstrap = addresses["kafka"]
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(30)
-        shutil.rmtree(self.data, ignore_errors=True)
 
 
 class Gateway:
@@ -76,7 +28,7 @@ class Gateway:
         self.start()
 
     def start(self):
-        self.process, _ = serve("--store", "kafka", "--bootstrap", self.bootstrap, "--mqtt", "127.0.0.1:%d" % self.port,
+        self.process, _ = serve(OURS, "--store", "kafka", "--bootstrap", self.bootstrap, "--mqtt", "127.0.0.1:%d" % self.port,
                                 "--node-id", "gateway")
 
     def kill(self):
@@ -88,60 +40,8 @@ class Gateway:
         equal(self.process.wait(30), 0)
 
 
-def client(gateway, client_id, clean=False, on_message=None):
-    """A connected client that comes back by itself."""
-    c = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=clean, protocol=mqtt.MQTTv311)
-    c.reconnect_delay_set(1, 1)
-    connected = threading.Event()
-    c.on_connect = lambda *_: connected.set()
-    if on_message:
-        c.on_message = on_message
-    c.connect("127.0.0.1", gateway.port, keepalive=20)
-    c.loop_start()
-    if not connected.wait(WAIT):
-        raise AssertionError("%s: no CONNACK" % client_id)
-    return c
-
-
-def end(c):
-    c.disconnect()
-    c.loop_stop()
-
-
-def subscribe(c, topic_filter, qos):
-    done = threading.Event()
-    c.on_subscribe = lambda *_: done.set()
-    c.subscribe(topic_filter, qos)
-    if not done.wait(WAIT):
-        raise AssertionError("no SUBACK")
-
-
 def publish(c, topic, payload, qos, retain=False):
     c.publish(topic, payload, qos=qos, retain=retain).wait_for_publish(WAIT)
-
-
-def until(what, holds):
-    deadline = time.monotonic() + WAIT
-    while not holds():
-        if time.monotonic() > deadline:
-            raise AssertionError("timeout: " + what)
-        time.sleep(0.02)
-
-
-def records(bootstrap, topic, enough):
-    """What a read_committed consumer sees: (key, value), until `enough` says so of the list, and nothing more comes."""
-    consumer = confluent_kafka.Consumer({"bootstrap.servers": bootstrap, "group.id": "reader-%d" % time.time_ns(),
-                                         "auto.offset.reset": "earliest", "isolation.level": "read_committed"})
-    consumer.subscribe([topic])
-    found, deadline, quiet = [], time.monotonic() + WAIT, 0
-    while time.monotonic() < deadline and quiet < 3:
-        message = consumer.poll(0.3)
-        if message is None:
-            quiet = quiet + 1 if enough(found) else 0
-        elif message.error() is None:
-            found.append(((message.key() or b"").decode(), message.value().decode()))
-    consumer.close()
-    return found
 
 
 class OneOfThree:
@@ -173,11 +73,9 @@ def kill_rounds(gateway, bootstrap, qos, victim, name):
     before gets them in order. The subscriber's session lasts over the kills too."""
     topic, total = "kills-%s-%d" % (name, qos), 150 * max(1, a.kills)
     received = []
-    listener = client(gateway, "listener-%s-%d" % (name, qos), on_message=lambda _c, _u, m: received.append(m.payload.decode()))
+    listener = client(gateway.port, "listener-%s-%d" % (name, qos), on_message=payloads(received))
     subscribe(listener, topic + "/#", qos)
-    acknowledged = set()
-    sender = client(gateway, "sender-%s-%d" % (name, qos))
-    sender.on_publish = lambda _c, _u, mid, _reason, _properties: acknowledged.add(mid)
+    sender = client(gateway.port, "sender-%s-%d" % (name, qos))
     stop = threading.Event()
 
     def killer():
@@ -192,12 +90,7 @@ def kill_rounds(gateway, bootstrap, qos, victim, name):
     thread = threading.Thread(target=killer)
     thread.start()
     try:
-        for i in range(total):
-            info = sender.publish(topic + "/a", "%d" % i, qos=qos)
-            # paho keeps what is published while it is not connected, but its `info` refuses to wait for that.
-            until("message %d is acknowledged" % i, lambda: info.mid in acknowledged)
-            acknowledged.discard(info.mid)
-            sent.append("%d" % i)
+        publish_all(sender, topic + "/a", ["%d" % i for i in range(total)], qos, sent.append)
     finally:
         stop.set()
         thread.join()
@@ -210,8 +103,7 @@ def kill_rounds(gateway, bootstrap, qos, victim, name):
         equal(received, sent)
     else:
         equal(list(dict.fromkeys(received)), sent)
-    for c in (sender, listener):
-        end(c)
+    end(sender, listener)
 
 
 def run(kind, kafka):
@@ -220,7 +112,7 @@ def run(kind, kafka):
 
     @check("%s: what devices publish at every QoS is in the cluster" % kind)
     def _():
-        c = client(gateway, "device", clean=True)
+        c = client(gateway.port, "device", clean=True)
         for qos in (0, 1, 2):
             publish(c, "sensors/%d/temp" % qos, "at %d" % qos, qos)
         end(c)
@@ -230,7 +122,7 @@ def run(kind, kafka):
     @check("%s: what a Kafka client produces reaches subscribers" % kind)
     def _():
         received = []
-        c = client(gateway, "display", clean=True, on_message=lambda _c, _u, m: received.append((m.topic, m.payload.decode())))
+        c = client(gateway.port, "display", clean=True, on_message=lambda _c, _u, m: received.append((m.topic, m.payload.decode())))
         subscribe(c, "sensors/#", 1)
         producer = confluent_kafka.Producer({"bootstrap.servers": bootstrap})
         for i in range(20):
@@ -242,10 +134,10 @@ def run(kind, kafka):
 
     @check("%s: sessions and retained messages outlive the gateway" % kind)
     def _():
-        c = client(gateway, "sleeper")
+        c = client(gateway.port, "sleeper")
         subscribe(c, "news/#", 1)
         end(c)
-        c = client(gateway, "writer", clean=True)
+        c = client(gateway.port, "writer", clean=True)
         for i in range(50):
             publish(c, "news/a", "%d" % i, 1)
         publish(c, "state/lamp", "on", 1, retain=True)
@@ -253,12 +145,12 @@ def run(kind, kafka):
         gateway.kill()
         gateway.start()
         received = []
-        c = client(gateway, "sleeper", on_message=lambda _c, _u, m: received.append(m.payload.decode()))
+        c = client(gateway.port, "sleeper", on_message=payloads(received))
         until("the session brings what came meanwhile", lambda: len(received) >= 50)
         equal(received, ["%d" % i for i in range(50)])
         end(c)
         retained = []
-        c = client(gateway, "late", clean=True, on_message=lambda _c, _u, m: retained.append((m.payload.decode(), m.retain)))
+        c = client(gateway.port, "late", clean=True, on_message=lambda _c, _u, m: retained.append((m.payload.decode(), m.retain)))
         subscribe(c, "state/#", 1)
         until("the retained message comes", lambda: retained)
         equal(retained, [("on", True)])
@@ -295,12 +187,11 @@ def run(kind, kafka):
         gateway.stop()
 
 
-for kind, start in (("our server", OurKafka), ("Apache Kafka, three brokers", real_kafka.RealCluster)):
+for kind, start in (("our server", lambda: OurKafka(OURS)), ("Apache Kafka, three brokers", real_kafka.RealCluster)):
     kafka = start()
     try:
         run(kind, kafka)
     finally:
         kafka.stop()
 
-print("%d passed, %d failed" % (passed, len(failed)))
-sys.exit(1 if failed else 0)
+finish()

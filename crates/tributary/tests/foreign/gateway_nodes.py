@@ -5,10 +5,11 @@ people have it: sessions move with their clients, nodes are killed under load.
   gateway_nodes.py --ours PATH [--kills N] [--only ours|apache]
 
 Ends with `N passed, M failed`. Needs a Python with requirements.txt installed."""
-import argparse, os, shutil, socket, subprocess, sys, tempfile, threading, time, traceback
-import confluent_kafka
+import argparse, os, socket, threading, time
 import paho.mqtt.client as mqtt
 import real_kafka
+from checks import WAIT, check, equal, finish, until
+from gateways import OurKafka, client, end, payloads, publish_all, records, serve, subscribe
 
 p = argparse.ArgumentParser()
 p.add_argument("--ours", required=True)
@@ -16,64 +17,6 @@ p.add_argument("--kills", type=int, default=2, help="how often a node is killed 
 p.add_argument("--only", choices=["ours", "apache"])
 a = p.parse_args()
 OURS = os.path.abspath(a.ours)
-WAIT = 90
-passed, failed = 0, []
-
-
-def check(name):
-    def run(function):
-        global passed
-        began = time.monotonic()
-        try:
-            function()
-            passed += 1
-            print("pass %s (%.1f s)" % (name, time.monotonic() - began), flush=True)
-        except Exception:
-            failed.append(name)
-            print("FAIL", name, flush=True)
-            traceback.print_exc()
-        return function
-    return run
-
-
-def equal(got, expected):
-    if got != expected:
-        raise AssertionError("got %r\nexpected %r" % (got, expected))
-
-
-def until(what, holds):
-    deadline = time.monotonic() + WAIT
-    while not holds():
-        if time.monotonic() > deadline:
-            raise AssertionError("timeout: " + what)
-        time.sleep(0.02)
-
-
-def serve(*args):
-    """The process, and what it listens on."""
-    process = subprocess.Popen([OURS, "serve", "--console", "off", *args], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
-    addresses = {}
-    for line in process.stdout:
-        words = line.split()
-        if words and words[0] == "listening":
-            addresses[words[1]] = words[2]
-        if words == ["ready"]:
-            return process, addresses
-    raise SystemExit("the node did not start")
-
-
-class OurKafka:
-    """Our own server as the cluster."""
-
-    def __init__(self):
-        self.data = tempfile.mkdtemp(prefix="gateway-nodes-")
-        self.process, addresses = serve("--mqtt", "off", "--kafka", "127.0.0.1:0", "--data", self.data + "/d", "--set", "num.partitions=4")
-        self.bootstrap = addresses["kafka"]
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(30)
-        shutil.rmtree(self.data, ignore_errors=True)
 
 
 class Node:
@@ -84,7 +27,7 @@ class Node:
     def start(self):
         # A port of its own each time: nobody comes back to a node by its address.
         args = ["--store", "kafka", "--bootstrap", self.bootstrap, "--mqtt", "127.0.0.1:0"]
-        self.process, addresses = serve(*args, *(["--node-id", self.name] if self.name else []))
+        self.process, addresses = serve(OURS, *args, *(["--node-id", self.name] if self.name else []))
         self.port = int(addresses["mqtt"].rsplit(":", 1)[1])
         self.alive = True
 
@@ -143,75 +86,11 @@ def pipe(source, sink):
         s.close()
 
 
-def client(port, client_id, clean=False, on_message=None, will=None, version=mqtt.MQTTv311):
-    """A connected client that comes back by itself."""
-    args = {} if version == mqtt.MQTTv5 else {"clean_session": clean}
-    c = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=client_id, protocol=version, **args)
-    c.reconnect_delay_set(1, 1)
-    c.connected = threading.Event()
-    c.on_connect = lambda _c, _u, _f, reason, _p: None if reason.is_failure else c.connected.set()
-    c.on_disconnect = lambda *_: c.connected.clear()
-    if on_message:
-        c.on_message = on_message
-    if will:
-        c.will_set(*will, qos=1)
-    c.connect("127.0.0.1", port, keepalive=20)
-    c.loop_start()
-    if not c.connected.wait(WAIT):
-        raise AssertionError("%s: no CONNACK" % client_id)
-    return c
-
-
-def end(*clients):
-    for c in clients:
-        c.disconnect()
-        c.loop_stop()
-
-
 def vanish(c):
     """The connection breaks, and the client does not come back."""
     c.loop_stop()
     if c.socket():
         c.socket().close()
-
-
-def subscribe(c, topic_filter, qos):
-    done = threading.Event()
-    c.on_subscribe = lambda *_: done.set()
-    c.subscribe(topic_filter, qos)
-    if not done.wait(WAIT):
-        raise AssertionError("no SUBACK")
-
-
-def payloads(into):
-    return lambda _c, _u, m: into.append(m.payload.decode())
-
-
-def publish_all(c, topic, messages, qos, each=lambda: None):
-    """One after the other, each until it is acknowledged; paho keeps what is published while it is not connected."""
-    acknowledged = set()
-    c.on_publish = lambda _c, _u, mid, _reason, _properties: acknowledged.add(mid)
-    for message in messages:
-        info = c.publish(topic, message, qos=qos)
-        until("%s is acknowledged" % message, lambda: info.mid in acknowledged)
-        acknowledged.discard(info.mid)
-        each()
-
-
-def records(bootstrap, topic, enough):
-    """What a read_committed consumer sees, until `enough` says so of the list, and nothing more comes."""
-    consumer = confluent_kafka.Consumer({"bootstrap.servers": bootstrap, "group.id": "reader-%d" % time.time_ns(),
-                                         "auto.offset.reset": "earliest", "isolation.level": "read_committed"})
-    consumer.subscribe([topic])
-    found, deadline, quiet = [], time.monotonic() + WAIT, 0
-    while time.monotonic() < deadline and quiet < 3:
-        message = consumer.poll(0.3)
-        if message is None:
-            quiet = quiet + 1 if enough(found) else 0
-        elif message.error() is None:
-            found.append(message.value().decode())
-    consumer.close()
-    return found
 
 
 def kill_rounds(nodes, balancer, bootstrap, qos):
@@ -231,8 +110,8 @@ def kill_rounds(nodes, balancer, bootstrap, qos):
             node.kill()
             node.start()
 
-    def note():
-        sent.append("%d" % len(sent))
+    def note(message):
+        sent.append(message)
         if len(sent) % 25 == 0:
             # Away from a node that lives.
             sender.socket().shutdown(socket.SHUT_RDWR) if sender.socket() else None
@@ -245,7 +124,7 @@ def kill_rounds(nodes, balancer, bootstrap, qos):
     finally:
         stop.set()
         thread.join()
-    stored = records(bootstrap, topic, lambda found: set(found) >= set(sent))
+    stored = [value for _, value in records(bootstrap, topic, lambda found: {v for _, v in found} >= set(sent))]
     until("the subscriber has all", lambda: set(received) >= set(sent))
     if qos == 2:
         equal(stored, sent)
@@ -319,7 +198,7 @@ def run(kind, kafka):
             vanish(c)
         until("all wills are there", lambda: len(received) >= len(gone))
         end(stays)
-        stored = records(bootstrap, "wills", lambda found: len(found) >= len(gone))
+        stored = [value for _, value in records(bootstrap, "wills", lambda found: len(found) >= len(gone))]
         equal(sorted(stored), ["%d" % n for n in range(10)])
         equal(sorted(received), sorted(stored))
         nodes[2].start()
@@ -357,7 +236,7 @@ def run(kind, kafka):
         nodes[-1].stop()
 
 
-for kind, name, start in (("our server", "ours", OurKafka), ("Apache Kafka", "apache", real_kafka.RealKafka)):
+for kind, name, start in (("our server", "ours", lambda: OurKafka(OURS, "--set", "num.partitions=4")), ("Apache Kafka", "apache", real_kafka.RealKafka)):
     if a.only in (None, name):
         kafka = start()
         try:
@@ -365,5 +244,4 @@ for kind, name, start in (("our server", "ours", OurKafka), ("Apache Kafka", "ap
         finally:
             kafka.stop()
 
-print("%d passed, %d failed" % (passed, len(failed)))
-sys.exit(1 if failed else 0)
+finish()

@@ -7,13 +7,14 @@ All brokers stand still for `--away` seconds (10) under load: nothing acknowledg
 meanwhile. Then: topics that are deleted, records that are too large, not authorized, not enough replicas, a backlog over a restart,
 and the rights that docs/gateway.md and docs/bridge.md list, one less each time. Ends with `N passed, M failed`. Needs a Python with
 requirements.txt installed."""
-import argparse, atexit, os, re, shutil, signal, socket, struct, subprocess, sys, tempfile, threading, time, traceback
+import argparse, atexit, os, re, shutil, signal, socket, struct, subprocess, sys, tempfile, threading, time
 import confluent_kafka
 import paho.mqtt.client as mqtt
 from confluent_kafka.admin import (AclBinding, AclBindingFilter, AclOperation, AclPermissionType, AdminClient, NewTopic,
                                    ResourcePatternType, ResourceType)
 from paho.mqtt.properties import Properties
-import real_kafka
+import checks, real_kafka
+from checks import WAIT, check, equal, finish, until
 
 p = argparse.ArgumentParser()
 p.add_argument("--ours", required=True)
@@ -22,40 +23,9 @@ p.add_argument("--all", action="store_true", help="also what takes long")
 p.add_argument("--only", default="")
 a = p.parse_args()
 OURS = os.path.abspath(a.ours)
-WAIT = 60
 FOLDER = tempfile.mkdtemp(prefix="outages-")
-passed, failed, PROCESSES = 0, [], []
-
-
-def check(name):
-    def run(function):
-        global passed
-        if a.only not in name:
-            return function
-        began = time.monotonic()
-        try:
-            said = function()
-            passed += 1
-            print("pass %s (%.1f s)%s" % (name, time.monotonic() - began, ": " + said if said else ""), flush=True)
-        except Exception:
-            failed.append(name)
-            print("FAIL", name, flush=True)
-            traceback.print_exc()
-        return function
-    return run
-
-
-def equal(got, expected):
-    if got != expected:
-        raise AssertionError("got %.2000r\nexpected %.2000r" % (got, expected))
-
-
-def until(what, holds, seconds=WAIT):
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            raise AssertionError("not within %d s: %s" % (seconds, what))
-        time.sleep(0.02)
+PROCESSES = []
+checks.only = a.only
 
 
 class Process:
@@ -815,6 +785,5 @@ def _():
 
 
 stop_all()
-shutil.rmtree(FOLDER, ignore_errors=True) if not failed else print("logs in", FOLDER)
-print("%d passed, %d failed" % (passed, len(failed)))
-sys.exit(1 if failed else 0)
+shutil.rmtree(FOLDER, ignore_errors=True) if not checks.failed else print("logs in", FOLDER)
+finish()
