@@ -98,7 +98,7 @@ def _options():
 
 def tool_command(cls, *args, heap="256M"):
     """The command line that runs Kafka's class `cls`."""
-    archive = ["-XX:SharedArchiveFile=" + CDS, "-Xshare:auto", "-Xlog:cds=off"] if os.path.exists(CDS) else []
+    archive = ["-XX:SharedArchiveFile=" + CDS, "-Xshare:auto", "-Xlog:cds*=off"] if os.path.exists(CDS) else []
     return ["java", "-Xmx" + heap] + archive + _options() + ["-cp", LIB + "/*", cls] + list(args)
 
 
