@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use client::admin::NewTopic;
-use client::{Consumer, ConsumerConfig, Producer, ProducerConfig, ProducerRecord, TopicPartition};
+use client::{Consumer, ConsumerConfig, ProducerRecord, TopicPartition};
 use testkit::history::{Op, Outcome, Process, Value};
 
 use super::{Drivers, PATIENCE};
@@ -45,21 +45,7 @@ pub fn names(writers: impl Iterator<Item = Process>) -> Vec<Arc<str>> {
 
 /// Sets and deletes keys until told to stop.
 pub async fn write(drivers: Drivers, process: Process) {
-    let properties = [
-        ("bootstrap.servers", drivers.kafka.to_string()),
-        ("acks", "all".into()),
-        ("enable.idempotence", "true".into()),
-        ("linger.ms", "1".into()),
-        ("delivery.timeout.ms", "120000".into()),
-        ("request.timeout.ms", "5000".into()),
-        ("reconnect.backoff.ms", "20".into()),
-        ("reconnect.backoff.max.ms", "100".into()),
-        ("retry.backoff.ms", "20".into()),
-        ("retry.backoff.max.ms", "100".into()),
-    ];
-    let properties = properties.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
-    let producer =
-        Producer::new(ProducerConfig::from_properties(properties).expect("config")).expect("producer");
+    let producer = drivers.producer(&[("acks", "all"), ("enable.idempotence", "true"), ("linger.ms", "1")]);
     let mut number = u64::from(process);
     while !drivers.stopping() {
         let mut pending = Vec::new();

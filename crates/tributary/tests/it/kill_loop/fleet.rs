@@ -4,14 +4,14 @@
 //!
 //! `TRIBUTARY_FLEET_KILLS` and `TRIBUTARY_SEED` set the number of kills and the seed of their moments.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use bytes::Bytes;
 use mqtt_codec::{Connect, Disconnect, Packet, ProtocolVersion, QoS, ReasonCode, Will, WillProperties};
-use testkit::history::{MqttEnd, Partition, Process, Publish, Recorder, check_log, check_mqtt};
+use testkit::history::{MqttEnd, Partition, Process, Publish, check_log, check_mqtt};
 use testkit::mqtt_client::MqttClient;
 use testkit::node::Node;
 
@@ -44,13 +44,7 @@ fn two_hundred_sessions_get_what_they_are_owed_over_kills() {
     let mut node = Node::start(crate::options(dir.path())).expect("starts");
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
-    let drivers = Drivers {
-        mqtt: node.mqtt(),
-        kafka: node.kafka(),
-        recorder: Recorder::default(),
-        values: Arc::new(AtomicU64::new(1)),
-        stop: Arc::new(AtomicBool::new(false)),
-    };
+    let drivers = Drivers::new(&node);
     let wills = Wills::default();
     let subscribers = runtime.block_on(subscribe(&drivers, seed));
     let device = |process| Device {

@@ -18,24 +18,18 @@ pub const GROUPS: [(&str, &str); 2] = [("kill-classic", "classic"), ("kill-moder
 const STAY_POLLS: usize = 60;
 
 fn consumer(drivers: &Drivers, group: &str, protocol: &str) -> Consumer {
-    let mut properties = vec![
-        ("bootstrap.servers", drivers.kafka.to_string()),
-        ("group.id", group.to_string()),
-        ("group.protocol", protocol.to_string()),
-        ("auto.offset.reset", "earliest".into()),
-        ("enable.auto.commit", "false".into()),
-        ("max.poll.records", "200".into()),
-        ("request.timeout.ms", "5000".into()),
-        ("reconnect.backoff.ms", "20".into()),
-        ("reconnect.backoff.max.ms", "100".into()),
-        ("retry.backoff.ms", "20".into()),
-        ("retry.backoff.max.ms", "100".into()),
+    let mut own = vec![
+        ("group.id", group),
+        ("group.protocol", protocol),
+        ("auto.offset.reset", "earliest"),
+        ("enable.auto.commit", "false"),
+        ("max.poll.records", "200"),
     ];
     if protocol == "classic" {
-        properties.push(("session.timeout.ms", "10000".into()));
-        properties.push(("heartbeat.interval.ms", "500".into()));
+        own.push(("session.timeout.ms", "10000"));
+        own.push(("heartbeat.interval.ms", "500"));
     }
-    let properties = properties.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
+    let properties = drivers.properties(&own);
     Consumer::new(ConsumerConfig::from_properties(properties).expect("config")).expect("consumer")
 }
 

@@ -62,6 +62,37 @@ struct Drivers {
 }
 
 impl Drivers {
+    fn new(node: &Node) -> Self {
+        Self {
+            mqtt: node.mqtt(),
+            kafka: node.kafka(),
+            recorder: Recorder::default(),
+            values: Arc::new(AtomicU64::new(1)),
+            stop: Arc::new(AtomicBool::new(false)),
+        }
+    }
+
+    /// Properties of a Kafka client that soon comes back after a kill, and `own` ones.
+    fn properties(&self, own: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let kafka = self.kafka.to_string();
+        let patient = [
+            ("bootstrap.servers", kafka.as_str()),
+            ("request.timeout.ms", "5000"),
+            ("reconnect.backoff.ms", "20"),
+            ("reconnect.backoff.max.ms", "100"),
+            ("retry.backoff.ms", "20"),
+            ("retry.backoff.max.ms", "100"),
+        ];
+        patient.iter().chain(own).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    /// A producer that rides over kills by its own retries.
+    fn producer(&self, own: &[(&str, &str)]) -> Producer {
+        let mut properties = self.properties(own);
+        properties.insert("delivery.timeout.ms".to_owned(), "120000".to_owned());
+        Producer::new(ProducerConfig::from_properties(properties).expect("config")).expect("producer")
+    }
+
     fn next_value(&self) -> Value {
         self.values.fetch_add(1, Ordering::Relaxed)
     }
@@ -95,13 +126,7 @@ fn nothing_acknowledged_is_lost_doubled_or_reordered_over_kills() {
     let mut node = Node::start(options).expect("starts");
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
-    let drivers = Drivers {
-        mqtt: node.mqtt(),
-        kafka: node.kafka(),
-        recorder: Recorder::default(),
-        values: Arc::new(AtomicU64::new(1)),
-        stop: Arc::new(AtomicBool::new(false)),
-    };
+    let drivers = Drivers::new(&node);
     runtime.block_on(create_topic(&drivers));
     let role = Role {
         name: "kill-subscriber".into(),
@@ -259,23 +284,11 @@ async fn create_topic(drivers: &Drivers) {
     admin.close().await;
 }
 
-/// A Kafka producer that rides over kills by its own retries.
+/// A Kafka producer.
 async fn produce(drivers: Drivers, process: Process, acks: &str, idempotent: bool) {
-    let properties = [
-        ("bootstrap.servers", drivers.kafka.to_string()),
-        ("acks", acks.to_string()),
-        ("enable.idempotence", idempotent.to_string()),
-        ("linger.ms", "2".into()),
-        ("delivery.timeout.ms", "120000".into()),
-        ("request.timeout.ms", "5000".into()),
-        ("reconnect.backoff.ms", "20".into()),
-        ("reconnect.backoff.max.ms", "100".into()),
-        ("retry.backoff.ms", "20".into()),
-        ("retry.backoff.max.ms", "100".into()),
-    ];
-    let properties = properties.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
-    let config = ProducerConfig::from_properties(properties).expect("config");
-    let producer = Producer::new(config).expect("producer");
+    let idempotence = idempotent.to_string();
+    let producer =
+        drivers.producer(&[("acks", acks), ("enable.idempotence", &idempotence), ("linger.ms", "2")]);
     let mut pending = Vec::new();
     let mut number = 0;
     while !drivers.stopping() {

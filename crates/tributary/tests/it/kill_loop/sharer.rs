@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use client::{Producer, ProducerConfig, ProducerRecord};
+use client::ProducerRecord;
 use kafka_codec::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_codec::messages::metadata_request::MetadataRequestTopic;
 use kafka_codec::messages::share_fetch_request::{AcknowledgementBatch, FetchPartition, FetchTopic};
@@ -97,19 +97,7 @@ pub async fn prepare(kafka: SocketAddr) -> Result<Uuid> {
 
 /// Writes what is to be worked on, until told to stop.
 pub async fn produce(drivers: Drivers) {
-    let properties = [
-        ("bootstrap.servers", drivers.kafka.to_string()),
-        ("acks", "all".into()),
-        ("delivery.timeout.ms", "120000".into()),
-        ("request.timeout.ms", "5000".into()),
-        ("reconnect.backoff.ms", "20".into()),
-        ("reconnect.backoff.max.ms", "100".into()),
-        ("retry.backoff.ms", "20".into()),
-        ("retry.backoff.max.ms", "100".into()),
-    ];
-    let properties = properties.into_iter().map(|(key, value)| (key.to_string(), value)).collect();
-    let producer =
-        Producer::new(ProducerConfig::from_properties(properties).expect("config")).expect("producer");
+    let producer = drivers.producer(&[("acks", "all")]);
     let mut number = 0;
     while !drivers.stopping() {
         let mut pending = Vec::new();

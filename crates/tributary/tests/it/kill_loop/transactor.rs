@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use client::{Error, Producer, ProducerConfig, ProducerRecord};
+use client::{Error, Producer, ProducerRecord};
 use testkit::history::{Op, OpId, Outcome, Partition, Process, Value};
 
 use super::{Drivers, PATIENCE};
@@ -46,21 +46,9 @@ pub async fn run(drivers: Drivers, process: Process) {
 }
 
 async fn ready_producer(drivers: &Drivers, process: Process) -> Producer {
-    let properties = [
-        ("bootstrap.servers", drivers.kafka.to_string()),
-        ("transactional.id", format!("transactor-{process}")),
-        ("max.block.ms", "60000".into()),
-        ("delivery.timeout.ms", "120000".into()),
-        ("request.timeout.ms", "5000".into()),
-        ("linger.ms", "0".into()),
-        ("reconnect.backoff.ms", "20".into()),
-        ("reconnect.backoff.max.ms", "100".into()),
-        ("retry.backoff.ms", "20".into()),
-        ("retry.backoff.max.ms", "100".into()),
-    ];
-    let properties = properties.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
-    let config = ProducerConfig::from_properties(properties).expect("config");
-    let producer = Producer::new(config).expect("producer");
+    let id = format!("transactor-{process}");
+    let producer =
+        drivers.producer(&[("transactional.id", &id), ("max.block.ms", "60000"), ("linger.ms", "0")]);
     producer.init_transactions().await.expect("initialised");
     producer
 }
