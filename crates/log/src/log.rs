@@ -555,6 +555,9 @@ impl Log {
             self.sync_snapshot(self.log_end())?;
         }
         self.recovery_point.store(self.log_end(), Ordering::Release);
+        for segment in self.segment_list().iter() {
+            segment.close_files();
+        }
         Ok(())
     }
 

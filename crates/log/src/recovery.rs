@@ -81,6 +81,44 @@ fn file_end(file: &Arc<dyn crate::StorageFile>, segment_base: i64) -> io::Result
     Ok(end)
 }
 
+/// Batches of one segment in the journal.
+struct JournaledData<'a> {
+    base_offset: i64,
+    /// Offset after the last record.
+    end: i64,
+    /// Where in the segment's file they belong.
+    position: u64,
+    bytes: &'a [u8],
+}
+
+/// Writes to one segment what it is not known to have, and syncs it. Answers how many bytes. The file is closed again:
+/// as many logs as there are may have something in the journal.
+fn replay_segment(
+    shared: &Shared,
+    found: &FoundLog,
+    segment_base: i64,
+    parts: &[JournaledData<'_>],
+    points_known: bool,
+) -> io::Result<u64> {
+    let path = found.dir.join(file_name(segment_base, "log"));
+    let file = match shared.storage.open(&path, OpenMode::Write) {
+        Ok(file) => file,
+        // Deleted: its directory entry was durable before it was journaled.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(e) => return Err(e),
+    };
+    let mut bytes = 0;
+    for data in parts {
+        if !points_known && file_end(&file, segment_base).is_ok_and(|end| data.end <= end) {
+            continue;
+        }
+        file.write_at(data.position, &[data.bytes])?;
+        bytes += data.bytes.len() as u64;
+    }
+    file.sync_data()?;
+    Ok(bytes)
+}
+
 /// Writes the journal's data to the segments again, where those still exist and are not known to have it.
 /// `points_known` is false when the file of recovery points was unreadable: a cleaned segment, in which positions
 /// are no longer what they were, must then be recognised by what it holds.
@@ -93,19 +131,24 @@ pub(crate) fn replay(
     refused: &mut Vec<(TopicPartition, LogError)>,
 ) -> Result<BTreeMap<LogKey, Replayed>, LogError> {
     let mut replayed: BTreeMap<LogKey, Replayed> = BTreeMap::new();
-    // A cut voids what the journal holds of its log from there on.
-    let mut parts: Vec<(LogKey, i64, i64, u64, &[u8])> = Vec::new();
+    // By segment, each in the order of the journal.
+    let mut parts: BTreeMap<(LogKey, i64), Vec<JournaledData<'_>>> = BTreeMap::new();
     for slot in slots {
         for part in &slot.parts {
             let key = part.head.key;
             let entry = replayed.entry(key).or_default();
-            let data = slot.bytes.get(part.data.clone()).unwrap_or_default();
+            let bytes = slot.bytes.get(part.data.clone()).unwrap_or_default();
             match part.head.kind {
                 PartKind::Data { base_offset, segment_base, position } => {
-                    let end = end_of_batches(data).unwrap_or(base_offset);
+                    let end = end_of_batches(bytes).unwrap_or(base_offset);
                     entry.durable_end = entry.durable_end.max(end);
                     entry.cut = None;
-                    parts.push((key, base_offset, segment_base, position, data));
+                    parts.entry((key, segment_base)).or_default().push(JournaledData {
+                        base_offset,
+                        end,
+                        position,
+                        bytes,
+                    });
                 }
                 PartKind::Durable { end_offset } => {
                     entry.durable_end = entry.durable_end.max(end_offset);
@@ -114,49 +157,34 @@ pub(crate) fn replay(
                 PartKind::Truncate { offset } => {
                     entry.durable_end = entry.durable_end.min(offset);
                     entry.cut = Some(offset);
-                    parts.retain(|p| p.0 != key || p.1 < offset);
+                    // A cut voids what the journal holds of its log from there on.
+                    for (_, of_segment) in parts.range_mut((key, i64::MIN)..=(key, i64::MAX)) {
+                        of_segment.retain(|data| data.base_offset < offset);
+                    }
                 }
             }
         }
     }
-    let mut files: BTreeMap<(LogKey, i64), Option<Arc<dyn crate::StorageFile>>> = BTreeMap::new();
-    for (key, base_offset, segment_base, position, data) in parts {
+    let mut segments = Vec::new();
+    for ((key, segment_base), mut of_segment) in parts {
         let Some(found) = logs.get(&key) else { continue };
         let point = recovery_points.get(&found.partition).copied().unwrap_or(0);
-        if end_of_batches(data).unwrap_or(base_offset) <= point {
-            continue;
+        of_segment.retain(|data| data.end > point);
+        if !of_segment.is_empty() {
+            segments.push((key, segment_base, found, of_segment));
         }
-        let file = files.entry((key, segment_base)).or_insert_with(|| {
-            let path = found.dir.join(file_name(segment_base, "log"));
-            // A segment that is not there was deleted: its directory entry was durable before it was journaled.
-            shared.storage.open(&path, OpenMode::Write).ok()
-        });
-        let Some(file) = file else { continue };
-        if !points_known
-            && file_end(file, segment_base)
-                .is_ok_and(|end| end_of_batches(data).unwrap_or(base_offset) <= end)
-        {
-            continue;
-        }
-        match file.write_at(position, &[data]) {
-            Ok(()) => {
-                if let Some(entry) = replayed.get_mut(&key) {
-                    entry.bytes += data.len() as u64;
-                }
-            }
-            Err(e) => refused.push((
+    }
+    let written = shared.side_by_side(&segments, |(_, segment_base, found, of_segment)| {
+        Ok(replay_segment(shared, found, *segment_base, of_segment, points_known))
+    })?;
+    for ((key, _, found, _), written) in segments.into_iter().zip(written) {
+        match (written, replayed.get_mut(&key)) {
+            (Ok(bytes), Some(entry)) => entry.bytes += bytes,
+            (Ok(_), None) => {}
+            (Err(e), _) => refused.push((
                 found.partition.clone(),
                 LogError::io(format!("replaying the journal into {}", found.partition), e),
             )),
-        }
-    }
-    let written: Vec<_> =
-        files.into_iter().filter_map(|((key, _), file)| Some((&logs.get(&key)?.partition, file?))).collect();
-    let synced = shared.side_by_side(&written, |(_, file)| Ok(file.sync_data()))?;
-    for ((partition, _), synced) in written.into_iter().zip(synced) {
-        if let Err(e) = synced {
-            let doing = format!("syncing {partition} after the replay of the journal");
-            refused.push((partition.clone(), LogError::io(doing, e)));
         }
     }
     Ok(replayed)
@@ -269,6 +297,10 @@ impl Loader<'_> {
         let sealed = segments.len().saturating_sub(1);
         for segment in segments.iter().take(sealed) {
             segment.mark_sealed();
+        }
+        // All of it is on stable storage. There may be more logs than files that a process may open.
+        for segment in &segments {
+            segment.close_files();
         }
         let loaded = LoadedLog {
             partition: self.found.partition.clone(),

@@ -241,14 +241,19 @@ impl Segment {
     /// handle is where the system tells of a write that failed later.
     pub fn close_if_idle(&self) {
         if !self.used.swap(false, Ordering::Relaxed) {
-            let mut file = self.file.lock();
-            if self.pinned.load(Ordering::Acquire) {
-                return;
-            }
-            *file = None;
-            self.index.release();
-            self.times.release();
+            self.close_files();
         }
+    }
+
+    /// Closes the files until somebody needs them. What was written must be on stable storage.
+    pub fn close_files(&self) {
+        let mut file = self.file.lock();
+        if self.pinned.load(Ordering::Acquire) {
+            return;
+        }
+        *file = None;
+        self.index.release();
+        self.times.release();
     }
 
     /// Makes a segment take appends again, after a cut.

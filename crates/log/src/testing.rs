@@ -140,6 +140,7 @@ struct Disk {
     /// Each open file has a copy.
     open: Arc<()>,
     open_max: usize,
+    open_limit: usize,
     /// Changing operations left until the crash.
     crash_in: Option<u64>,
     crashed: bool,
@@ -289,6 +290,11 @@ impl FaultStorage {
         self.0.lock().open_max = files;
     }
 
+    /// How many files can be open at once.
+    pub fn set_open_files_limit(&self, files: usize) {
+        self.0.lock().open_limit = files;
+    }
+
     /// An empty disk.
     pub fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(Disk {
@@ -297,6 +303,7 @@ impl FaultStorage {
             locks: BTreeSet::new(),
             open: Arc::default(),
             open_max: usize::MAX,
+            open_limit: usize::MAX,
             crash_in: None,
             crashed: false,
             fail_sync_of: None,
@@ -403,6 +410,7 @@ impl FaultStorage {
             locks: BTreeSet::new(),
             open: Arc::default(),
             open_max: usize::MAX,
+            open_limit: usize::MAX,
             crash_in: None,
             crashed: false,
             fail_sync_of: None,
@@ -549,6 +557,9 @@ impl Storage for FaultStorage {
         let mut disk = self.0.lock();
         if disk.crashed {
             return Err(crashed());
+        }
+        if Arc::strong_count(&disk.open) > disk.open_limit {
+            return Err(io::Error::other("too many open files"));
         }
         let (dir, name) = disk.parent(path)?;
         let existing = disk.names(dir)?.get(&name).copied();

@@ -330,6 +330,34 @@ fn idle_logs_give_their_files_back_and_go_on_when_needed() {
 }
 
 #[test]
+fn more_logs_than_files_that_may_be_open_are_recovered() {
+    let disk = FaultStorage::new(1);
+    let (dir, _, _) = open(&disk);
+    let before = disk.open_files();
+    for name in 'A'..='Y' {
+        let log = create(&dir, &name.to_string());
+        append(&log, b"by the journal").unwrap();
+        append(&log, &[b'x'; 5000]).unwrap();
+        dir.run_pending();
+    }
+    let restarted = |disk: &FaultStorage| {
+        disk.set_open_files_limit(before + 6);
+        let (dir, report, _) = open(disk);
+        assert!(report.refused.is_empty(), "{report:?}");
+        assert_eq!(dir.logs().len(), 25);
+        for log in dir.logs() {
+            assert_eq!(visible_records(&log), 2, "{}", log.partition());
+            dir.close_idle_files();
+        }
+        dir
+    };
+    let dir = restarted(&disk.restart());
+    // Closed properly, it is opened by another road.
+    dir.close().unwrap();
+    restarted(&disk.restart());
+}
+
+#[test]
 fn what_was_on_its_way_to_a_deleted_log_never_reaches_one_of_the_same_name() {
     let disk = FaultStorage::new(1);
     let (dir, _, _) = open(&disk);
