@@ -112,11 +112,13 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`DecodeError::Truncated`], as all fixed-width reads.
+    #[inline]
     pub fn u8(&mut self) -> Result<u8, DecodeError> {
         Ok(u8::from_be_bytes(self.fixed()?))
     }
 
     /// `int8`. Errors as [`Reader::u8`].
+    #[inline]
     pub fn i8(&mut self) -> Result<i8, DecodeError> {
         Ok(i8::from_be_bytes(self.fixed()?))
     }
@@ -167,11 +169,8 @@ impl<'a> Reader<'a> {
     /// [`DecodeError::Truncated`]; [`DecodeError::Varint`] for more than 32 bits.
     #[inline]
     pub fn uvarint(&mut self) -> Result<u32, DecodeError> {
-        if let Some((&byte, tail)) = self.rest.split_first()
-            && byte < 0x80
-        {
-            self.rest = tail;
-            return Ok(u32::from(byte));
+        if let Some(value) = self.short_varint() {
+            return Ok(u32::from(value));
         }
         let position = self.position();
         u32::try_from(self.long_varint(5)?).map_err(|_| DecodeError::Varint { position })
@@ -192,11 +191,29 @@ impl<'a> Reader<'a> {
     /// Zigzag variable-length 64-bit integer. Errors as [`Reader::uvarint`].
     #[inline]
     pub fn varlong(&mut self) -> Result<i64, DecodeError> {
-        let raw = self.long_varint(10)?;
+        let raw = match self.short_varint() {
+            Some(value) => u64::from(value),
+            None => self.long_varint(10)?,
+        };
         Ok((raw >> 1) as i64 ^ -((raw & 1) as i64))
     }
 
+    /// A variable-length integer of one or two bytes, as nearly all are; `None` (and nothing is taken) for others.
     #[inline]
+    fn short_varint(&mut self) -> Option<u16> {
+        match *self.rest {
+            [byte @ ..0x80, ref tail @ ..] => {
+                self.rest = tail;
+                Some(u16::from(byte))
+            }
+            [low, high @ ..0x80, ref tail @ ..] => {
+                self.rest = tail;
+                Some(u16::from(low & 0x7f) | u16::from(high) << 7)
+            }
+            _ => None,
+        }
+    }
+
     fn long_varint(&mut self, bytes_max: u32) -> Result<u64, DecodeError> {
         let position = self.position();
         let mut value = 0u64;

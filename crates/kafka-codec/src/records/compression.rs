@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::str::FromStr;
 
 use super::batch::{COMPRESSION_BITS, put_header, seal};
+use super::lz4::Lz4Error;
 use super::{BATCH_HEADER_BYTES, Batch, BatchHeader, RecordError};
 
 /// How the records of a batch are compressed.
@@ -182,7 +183,10 @@ pub fn decompress(
             Some(_) => decompress_xerial(input.get(XERIAL_HEADER_BYTES..), bytes_max, out),
             None => decompress_snappy(input, bytes_max, out),
         },
-        Compression::Lz4 => decompress_lz4(input, bytes_max, out),
+        Compression::Lz4 => super::lz4::decompress(input, bytes_max, out).map_err(|e| match e {
+            Lz4Error::Corrupt(why) => corrupt(codec, why.to_owned()),
+            Lz4Error::TooLarge => RecordError::DecompressedTooLarge { max: bytes_max },
+        }),
         Compression::Zstd => {
             let decoder =
                 zstd::stream::read::Decoder::with_buffer(input).map_err(|e| corrupt(codec, e.to_string()))?;
@@ -209,34 +213,6 @@ fn drain(
         return Err(RecordError::DecompressedTooLarge { max: bytes_max });
     }
     Ok(())
-}
-
-/// Gives the LZ4 decoder its input and notices when it asks for more than there is: the decoder takes a frame that
-/// is cut off between two blocks for a whole one.
-struct Input<'a> {
-    rest: &'a [u8],
-    starved: bool,
-}
-
-impl Read for Input<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.rest.read(buffer)?;
-        self.starved |= read < buffer.len();
-        Ok(read)
-    }
-}
-
-/// One frame after the other: the decoder ends at the end of each.
-fn decompress_lz4(input: &[u8], bytes_max: usize, out: &mut Vec<u8>) -> Result<(), RecordError> {
-    let mut decoder = lz4_flex::frame::FrameDecoder::new(Input { rest: input, starved: false });
-    loop {
-        drain(Compression::Lz4, &mut decoder, bytes_max, out)?;
-        match decoder.get_ref() {
-            Input { starved: true, .. } => return Err(corrupt(Compression::Lz4, "cut off".to_owned())),
-            Input { rest: [], .. } => return Ok(()),
-            _ => {}
-        }
-    }
 }
 
 fn decompress_xerial(blocks: Option<&[u8]>, bytes_max: usize, out: &mut Vec<u8>) -> Result<(), RecordError> {

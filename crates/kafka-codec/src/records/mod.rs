@@ -12,6 +12,7 @@ mod builder;
 mod compression;
 mod control;
 mod error;
+mod lz4;
 mod record;
 mod validate;
 

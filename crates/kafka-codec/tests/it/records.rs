@@ -174,17 +174,50 @@ fn foreign_framings_are_read() {
         decompress(codec, &packed, input.len(), &mut out).unwrap();
         assert_eq!(out, input, "{codec:?}");
     }
-    // … and an LZ4 frame with linked blocks, checksums and its size.
+}
+
+/// A frame with all that a frame can have: linked blocks, their checksums and one of the content, and its size.
+fn full_lz4_frame(input: &[u8]) -> Vec<u8> {
     let frame = lz4_flex::frame::FrameInfo::new()
         .block_mode(lz4_flex::frame::BlockMode::Linked)
-        .block_size(lz4_flex::frame::BlockSize::Max1MB)
+        .block_size(lz4_flex::frame::BlockSize::Max64KB)
         .content_checksum(true)
         .block_checksums(true)
         .content_size(Some(input.len() as u64));
     let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(frame, Vec::new());
-    std::io::Write::write_all(&mut encoder, &input).unwrap();
-    decompress(Compression::Lz4, &encoder.finish().unwrap(), input.len(), &mut out).unwrap();
-    assert_eq!(out, input);
+    std::io::Write::write_all(&mut encoder, input).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn lz4_frames_of_every_kind_are_read_and_damaged_ones_refused() {
+    let mut random = Random::new(3);
+    let text: Vec<u8> = (0..300_000).map(|i| b"abcdefgh"[(i / 7 + random.below(2)) % 8]).collect();
+    let noise: Vec<u8> = (0..100_000).map(|_| random.next() as u8).collect();
+    let mut out = Vec::new();
+    for input in [&text, &noise, &Vec::new()] {
+        let frame = full_lz4_frame(input);
+        // A frame for somebody else's data is skipped.
+        let skipped = [&[0x53, 0x2a, 0x4d, 0x18, 3, 0, 0, 0][..], b"own", &frame].concat();
+        for packed in [&frame, &skipped] {
+            decompress(Compression::Lz4, packed, input.len(), &mut out).unwrap();
+            assert!(out == *input);
+            if !input.is_empty() {
+                let max = input.len() - 1;
+                let result = decompress(Compression::Lz4, packed, max, &mut out);
+                assert_eq!(result, Err(RecordError::DecompressedTooLarge { max }));
+            }
+        }
+        // Whatever byte is hit, a checksum or the format itself tells.
+        for _ in 0..300 {
+            let mut damaged = frame.clone();
+            let at = random.below(frame.len());
+            damaged[at] ^= 1 << random.below(8);
+            let result = decompress(Compression::Lz4, &damaged, 1 << 20, &mut out);
+            assert!(result.is_err(), "byte {at} of {}", frame.len());
+            assert!(decompress(Compression::Lz4, &frame[..at], 1 << 20, &mut out).is_err(), "cut at {at}");
+        }
+    }
 }
 
 #[test]
