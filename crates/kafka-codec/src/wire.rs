@@ -184,17 +184,18 @@ impl<'a> Reader<'a> {
     }
 
     /// Unsigned variable-length integer of at most 10 bytes, 64 bits. Errors as [`Reader::uvarint`].
+    #[inline]
     pub fn uvarlong(&mut self) -> Result<u64, DecodeError> {
-        self.long_varint(10)
+        match self.short_varint() {
+            Some(value) => Ok(u64::from(value)),
+            None => self.long_varint(10),
+        }
     }
 
     /// Zigzag variable-length 64-bit integer. Errors as [`Reader::uvarint`].
     #[inline]
     pub fn varlong(&mut self) -> Result<i64, DecodeError> {
-        let raw = match self.short_varint() {
-            Some(value) => u64::from(value),
-            None => self.long_varint(10)?,
-        };
+        let raw = self.uvarlong()?;
         Ok((raw >> 1) as i64 ^ -((raw & 1) as i64))
     }
 

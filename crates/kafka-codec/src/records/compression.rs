@@ -206,10 +206,9 @@ fn drain(
     bytes_max: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), RecordError> {
-    let before = out.len();
-    let left = bytes_max.saturating_sub(before);
-    let read = decoder.take(left as u64 + 1).read_to_end(out).map_err(|e| corrupt(codec, e.to_string()))?;
-    if read > left {
+    let limit = (bytes_max as u64).saturating_add(1);
+    let read = decoder.take(limit).read_to_end(out).map_err(|e| corrupt(codec, e.to_string()))?;
+    if read > bytes_max {
         return Err(RecordError::DecompressedTooLarge { max: bytes_max });
     }
     Ok(())

@@ -3,6 +3,9 @@
 
 use twox_hash::XxHash32;
 
+use crate::DecodeError;
+use crate::wire::Reader;
+
 const MAGIC: u32 = 0x184d_2204;
 /// Frames for applications' own data, which readers skip: sixteen numbers from here.
 const SKIPPABLE_MAGIC: u32 = 0x184d_2a50;
@@ -19,6 +22,9 @@ const UNCOMPRESSED: u32 = 1 << 31;
 /// How far back a block of linked ones can refer.
 const WINDOW_BYTES: usize = 64 << 10;
 
+/// A byte of a block can stand for this many at most.
+const RATIO_MAX: usize = 255;
+
 /// Why a frame cannot be read.
 pub(super) enum Lz4Error {
     Corrupt(&'static str),
@@ -26,47 +32,38 @@ pub(super) enum Lz4Error {
     TooLarge,
 }
 
-struct Input<'a>(&'a [u8]);
-
-impl<'a> Input<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8], Lz4Error> {
-        let (head, tail) = self.0.split_at_checked(length).ok_or(Lz4Error::Corrupt("cut off"))?;
-        self.0 = tail;
-        Ok(head)
+impl From<DecodeError> for Lz4Error {
+    fn from(_: DecodeError) -> Self {
+        Self::Corrupt("cut off")
     }
+}
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Lz4Error> {
-        let (head, tail) = self.0.split_first_chunk().ok_or(Lz4Error::Corrupt("cut off"))?;
-        self.0 = tail;
-        Ok(*head)
-    }
-
-    fn u32(&mut self) -> Result<u32, Lz4Error> {
-        self.array().map(u32::from_le_bytes)
-    }
+/// The format's integers have their low byte first.
+fn read_u32(input: &mut Reader<'_>) -> Result<u32, Lz4Error> {
+    Ok(input.u32()?.swap_bytes())
 }
 
 /// Appends what the frames in `input` hold to `out`, which may become `bytes_max` long.
 pub(super) fn decompress(input: &[u8], bytes_max: usize, out: &mut Vec<u8>) -> Result<(), Lz4Error> {
-    let mut input = Input(input);
+    let mut input = Reader::new(input);
     loop {
-        match input.u32()? {
+        match read_u32(&mut input)? {
             MAGIC => frame(&mut input, bytes_max, out)?,
             magic if magic & !0xf == SKIPPABLE_MAGIC => {
-                let length = input.u32()?;
+                let length = read_u32(&mut input)?;
                 input.take(length as usize)?;
             }
             _ => return Err(Lz4Error::Corrupt("not an LZ4 frame")),
         }
-        if input.0.is_empty() {
+        if input.remaining() == 0 {
             return Ok(());
         }
     }
 }
 
-fn frame(input: &mut Input<'_>, bytes_max: usize, out: &mut Vec<u8>) -> Result<(), Lz4Error> {
-    let descriptor = input.0;
-    let [flags, block_descriptor] = input.array()?;
+fn frame(input: &mut Reader<'_>, bytes_max: usize, out: &mut Vec<u8>) -> Result<(), Lz4Error> {
+    let descriptor = input.rest();
+    let (flags, block_descriptor) = (input.u8()?, input.u8()?);
     if flags & VERSION_MASK != VERSION_1 || flags & RESERVED_FLAG != 0 || block_descriptor & 0x8f != 0 {
         return Err(Lz4Error::Corrupt("a version or a flag that is not known"));
     }
@@ -79,19 +76,18 @@ fn frame(input: &mut Input<'_>, bytes_max: usize, out: &mut Vec<u8>) -> Result<(
     };
     let content_size = match flags & CONTENT_SIZE {
         0 => None,
-        _ => Some(u64::from_le_bytes(input.array()?)),
+        _ => Some(input.i64()?.swap_bytes() as u64),
     };
     if flags & DICTIONARY_ID != 0 {
         return Err(Lz4Error::Corrupt("it needs a dictionary"));
     }
-    let described = descriptor.get(..descriptor.len() - input.0.len()).unwrap_or_default();
-    let [checksum] = input.array()?;
-    if (XxHash32::oneshot(0, described) >> 8) as u8 != checksum {
+    let described = descriptor.get(..descriptor.len() - input.remaining()).unwrap_or_default();
+    if (XxHash32::oneshot(0, described) >> 8) as u8 != input.u8()? {
         return Err(Lz4Error::Corrupt("the checksum of its header is wrong"));
     }
     let start = out.len();
     loop {
-        let size = input.u32()?;
+        let size = read_u32(input)?;
         if size == 0 {
             break;
         }
@@ -99,7 +95,7 @@ fn frame(input: &mut Input<'_>, bytes_max: usize, out: &mut Vec<u8>) -> Result<(
         if block.len() > block_bytes_max {
             return Err(Lz4Error::Corrupt("a block is larger than its frame allows"));
         }
-        if flags & BLOCK_CHECKSUMS != 0 && XxHash32::oneshot(0, block) != input.u32()? {
+        if flags & BLOCK_CHECKSUMS != 0 && XxHash32::oneshot(0, block) != read_u32(input)? {
             return Err(Lz4Error::Corrupt("the checksum of a block is wrong"));
         }
         if size & UNCOMPRESSED != 0 {
@@ -113,7 +109,7 @@ fn frame(input: &mut Input<'_>, bytes_max: usize, out: &mut Vec<u8>) -> Result<(
         }
     }
     let content = out.get(start..).unwrap_or_default();
-    if flags & CONTENT_CHECKSUM != 0 && XxHash32::oneshot(0, content) != input.u32()? {
+    if flags & CONTENT_CHECKSUM != 0 && XxHash32::oneshot(0, content) != read_u32(input)? {
         return Err(Lz4Error::Corrupt("the checksum of its content is wrong"));
     }
     if content_size.is_some_and(|size| size != content.len() as u64) {
@@ -132,7 +128,9 @@ fn decompress_block(
 ) -> Result<(), Lz4Error> {
     let before = out.len();
     // A block that reaches one byte beyond the limit is told from one that ends there.
-    let room = block_bytes_max.min(bytes_max.saturating_sub(before).saturating_add(1));
+    let left = bytes_max.saturating_sub(before).saturating_add(1);
+    // No more is cleared than the block can fill: a frame of large blocks may hold many tiny ones.
+    let room = left.min(block_bytes_max).min(block.len().saturating_mul(RATIO_MAX));
     out.resize(before + room, 0);
     let (earlier, target) = out.split_at_mut_checked(before).unwrap_or_default();
     let window = earlier.get(linked_from.max(before.saturating_sub(WINDOW_BYTES))..).unwrap_or_default();
@@ -143,7 +141,7 @@ fn decompress_block(
     };
     let written = match written {
         Ok(written) => written,
-        Err(lz4_flex::block::DecompressError::OutputTooSmall { .. }) if room < block_bytes_max => {
+        Err(lz4_flex::block::DecompressError::OutputTooSmall { .. }) if room == left => {
             return Err(Lz4Error::TooLarge);
         }
         Err(_) => return Err(Lz4Error::Corrupt("a block is malformed")),

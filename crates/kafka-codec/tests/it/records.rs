@@ -253,6 +253,25 @@ fn bombs_stop_at_the_limit() {
 }
 
 #[test]
+fn a_tiny_lz4_block_costs_little_however_large_its_frame_lets_it_be() {
+    let frame = lz4_flex::frame::FrameInfo::new()
+        .block_mode(lz4_flex::frame::BlockMode::Independent)
+        .block_size(lz4_flex::frame::BlockSize::Max4MB);
+    let head = lz4_flex::frame::FrameEncoder::with_frame_info(frame, Vec::new());
+    let mut packed = { head }.finish().unwrap();
+    packed.truncate(7);
+    // One literal, no match.
+    let block = [2, 0, 0, 0, 0x10, b'x'];
+    packed.extend(block.repeat(1000));
+    packed.extend([0; 4]);
+    let mut out = Vec::new();
+    let (result, bytes) = peak_bytes(|| decompress(Compression::Lz4, &packed, 16 << 20, &mut out));
+    result.unwrap();
+    assert_eq!(out, [b'x'; 1000]);
+    assert!(bytes < 1 << 16, "{bytes}");
+}
+
+#[test]
 fn old_formats_and_garbage_have_their_own_errors() {
     let good = build(Compression::None, &small());
     for magic in [0, 1] {
